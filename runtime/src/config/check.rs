@@ -1,0 +1,114 @@
+//! Reads a configuration and refuses what cannot work, naming the key.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::Config;
+use crate::jail::WALLS;
+
+/// A configuration that is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum BadConfig {
+    #[error("cannot read `{}`: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Toml(String),
+    #[error("`limits.{name}` is {value}: it must be at least 1 and at most {ceiling}")]
+    Limit { name: &'static str, value: u64, ceiling: u64 },
+    #[error("`limits.{name}`: the default {default} is above the maximum {max}")]
+    DefaultAboveMaximum { name: &'static str, default: u64, max: u64 },
+    #[error("`listen.tcp` is {0}: only loopback addresses are served until there is TLS; use 127.0.0.1 or [::1]")]
+    NotLoopback(std::net::SocketAddr),
+    #[error("`{key}` is `{}`: it must be an absolute path", path.display())]
+    RelativePath { key: &'static str, path: PathBuf },
+    #[error("two mounts are named `{0}`")]
+    MountTwice(String),
+    #[error("mount `{name}`: `{}` {problem}", path.display())]
+    MountPath { name: String, path: PathBuf, problem: String },
+    #[error("mounts `{0}` and `{1}` share a directory tree, and one of them is writable: a file could be changed through one that the other shows as read-only; give each its own tree")]
+    MountsOverlap(String, String),
+    #[error("mount `{name}` and `data_dir` share a directory tree: {}", path.display())]
+    MountOverData { name: String, path: PathBuf },
+    #[error("`jail.allow_missing` names `{0}`; the walls are {walls}", walls = WALLS.join(", "))]
+    UnknownWall(String),
+}
+
+/// Reads and checks a file.
+pub fn load(path: &Path) -> Result<Config, BadConfig> {
+    let text = fs::read_to_string(path).map_err(|source| BadConfig::Unreadable { path: path.into(), source })?;
+    parse(&text)
+}
+
+/// Reads and checks a text.
+pub fn parse(text: &str) -> Result<Config, BadConfig> {
+    let mut config: Config = toml::from_str(text).map_err(|e| BadConfig::Toml(e.to_string().trim_end().into()))?;
+    check(&mut config)?;
+    Ok(config)
+}
+
+/// Checks a configuration and resolves the mounts' paths, so that what is checked is what is mounted.
+pub fn check(config: &mut Config) -> Result<(), BadConfig> {
+    for row in config.limits.rows() {
+        if row.max == 0 || row.max > row.ceiling {
+            return Err(BadConfig::Limit { name: row.name, value: row.max, ceiling: row.ceiling });
+        }
+        if row.default == 0 {
+            return Err(BadConfig::Limit { name: row.name, value: 0, ceiling: row.max });
+        }
+        if row.default > row.max {
+            return Err(BadConfig::DefaultAboveMaximum { name: row.name, default: row.default, max: row.max });
+        }
+    }
+    if let Some(address) = config.listen.tcp
+        && !address.ip().is_loopback()
+    {
+        return Err(BadConfig::NotLoopback(address));
+    }
+    for (key, path) in [("data_dir", &config.data_dir), ("listen.socket", &config.listen.socket)] {
+        if !path.is_absolute() {
+            return Err(BadConfig::RelativePath { key, path: path.clone() });
+        }
+    }
+    if let Some(unknown) = config.jail.allow_missing.iter().find(|name| !WALLS.contains(&name.as_str())) {
+        return Err(BadConfig::UnknownWall(unknown.clone()));
+    }
+    check_mounts(config)
+}
+
+fn check_mounts(config: &mut Config) -> Result<(), BadConfig> {
+    for mount in &mut config.mounts {
+        let problem = |problem: String| BadConfig::MountPath { name: mount.name.to_string(), path: mount.path.clone(), problem };
+        if !mount.path.is_absolute() {
+            return Err(problem("must be an absolute path".into()));
+        }
+        let resolved = fs::canonicalize(&mount.path).map_err(|e| problem(format!("cannot be resolved: {e}")))?;
+        if !resolved.is_dir() {
+            return Err(problem("is not a directory".into()));
+        }
+        if resolved == Path::new("/") {
+            return Err(problem("is the whole file system: name a directory of its own".into()));
+        }
+        mount.path = resolved;
+    }
+    let data_dir = fs::canonicalize(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    for (index, mount) in config.mounts.iter().enumerate() {
+        if overlap(&mount.path, &data_dir) {
+            return Err(BadConfig::MountOverData { name: mount.name.to_string(), path: mount.path.clone() });
+        }
+        for other in &config.mounts[index + 1..] {
+            if mount.name == other.name {
+                return Err(BadConfig::MountTwice(mount.name.to_string()));
+            }
+            if overlap(&mount.path, &other.path) && (mount.writable.is_some() || other.writable.is_some()) {
+                return Err(BadConfig::MountsOverlap(mount.name.to_string(), other.name.to_string()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn overlap(a: &Path, b: &Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}

@@ -1,0 +1,149 @@
+//! The `[limits]` table.
+
+use serde::{Deserialize, Serialize};
+
+use crate::step::{BadLimit, FIXED, Range, StepLimits};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Bounds on what callers and guests can use. A [`Range`] has what a request gets that does not say, and the most
+/// that it may ask; a number is the same for everybody.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub fuel: Range,
+    pub memory_bytes: Range,
+    pub timeout_ms: Range,
+    pub output_bytes: Range,
+    pub stdio_bytes: Range,
+    pub events: Range,
+    pub workspace_bytes: Range,
+    pub workspace_entries: Range,
+    pub input_bytes: u64,
+    pub component_bytes: u64,
+    pub components: u64,
+    pub workspaces: u64,
+    pub artifact_bytes: u64,
+    pub compile_timeout_ms: u64,
+    pub compile_memory_bytes: u64,
+    pub concurrent_steps: u64,
+    pub queued_steps: u64,
+    pub connections: u64,
+    pub connection_requests: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fuel: Range { default: 10_000_000_000, max: 1_000_000_000_000 },
+            memory_bytes: Range { default: 256 * MIB, max: GIB },
+            timeout_ms: Range { default: 60_000, max: 3_600_000 },
+            output_bytes: Range { default: MIB, max: 3 * MIB },
+            stdio_bytes: Range { default: MIB, max: 64 * MIB },
+            events: Range { default: 10_000, max: 100_000 },
+            workspace_bytes: Range { default: 256 * MIB, max: 16 * GIB },
+            workspace_entries: Range { default: 10_000, max: 1_000_000 },
+            input_bytes: 3 * MIB,
+            component_bytes: 128 * MIB,
+            components: 10_000,
+            workspaces: 10_000,
+            artifact_bytes: GIB,
+            compile_timeout_ms: 120_000,
+            compile_memory_bytes: 4 * GIB,
+            concurrent_steps: 64,
+            queued_steps: 256,
+            connections: 256,
+            connection_requests: 100,
+        }
+    }
+}
+
+/// One limit, for people and for `GetServerInfo`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    pub name: &'static str,
+    pub unit: &'static str,
+    pub default: u64,
+    pub max: u64,
+    /// The greatest value that the configuration may name.
+    pub ceiling: u64,
+}
+
+impl Limits {
+    /// Returns every configurable limit, in the order of `docs/limits.md`.
+    pub fn rows(&self) -> Vec<Row> {
+        let range = |name, unit, range: Range, ceiling| Row { name, unit, default: range.default, max: range.max, ceiling };
+        let fixed = |name, unit, value, ceiling| Row { name, unit, default: value, max: value, ceiling };
+        vec![
+            range("fuel", "fuel", self.fuel, 1_000_000_000_000_000),
+            // A pooled slot reserves 4 GiB of address space.
+            range("memory_bytes", "bytes", self.memory_bytes, 4 * GIB),
+            range("timeout_ms", "milliseconds", self.timeout_ms, 24 * 3_600_000),
+            // With its envelope it must fit into a gRPC message of 4 MiB and a frame of the worker's socket.
+            range("output_bytes", "bytes", self.output_bytes, 3 * MIB),
+            range("stdio_bytes", "bytes", self.stdio_bytes, GIB),
+            range("events", "count", self.events, 10_000_000),
+            range("workspace_bytes", "bytes", self.workspace_bytes, 1024 * GIB),
+            range("workspace_entries", "count", self.workspace_entries, 10_000_000),
+            fixed("input_bytes", "bytes", self.input_bytes, 3 * MIB),
+            fixed("component_bytes", "bytes", self.component_bytes, GIB),
+            fixed("components", "count", self.components, 1_000_000),
+            fixed("workspaces", "count", self.workspaces, 1_000_000),
+            fixed("artifact_bytes", "bytes", self.artifact_bytes, 4 * GIB),
+            fixed("compile_timeout_ms", "milliseconds", self.compile_timeout_ms, 3_600_000),
+            fixed("compile_memory_bytes", "bytes", self.compile_memory_bytes, 64 * GIB),
+            fixed("concurrent_steps", "count", self.concurrent_steps, 1_000),
+            fixed("queued_steps", "count", self.queued_steps, 100_000),
+            fixed("connections", "count", self.connections, 100_000),
+            fixed("connection_requests", "count", self.connection_requests, 10_000),
+        ]
+    }
+
+    /// Returns the limits that nobody can configure, as rows.
+    pub fn fixed_rows() -> Vec<Row> {
+        let row = |name, unit, value| Row { name, unit, default: value, max: value, ceiling: value };
+        vec![
+            row("core_instances", "count", FIXED.core_instances.into()),
+            row("memories", "count", FIXED.memories.into()),
+            row("tables", "count", FIXED.tables.into()),
+            row("table_elements", "count", FIXED.table_elements),
+            row("stack_bytes", "bytes", FIXED.stack_bytes),
+            row("hostcall_bytes", "bytes", FIXED.hostcall_bytes),
+            row("resources", "count", FIXED.resources),
+            row("handles", "count", FIXED.handles),
+            row("random_bytes", "bytes", FIXED.random_bytes),
+            row("event_bytes", "bytes", FIXED.event_bytes),
+            row("args", "count", FIXED.args),
+            row("args_bytes", "bytes", FIXED.args_bytes),
+            row("mounts", "count", FIXED.mounts),
+            row("yield_fuel", "fuel", FIXED.yield_fuel),
+            row("chunk_bytes", "bytes", MIB),
+            row("file_chunk_bytes", "bytes", 64 * KIB),
+        ]
+    }
+
+    /// Returns the limits of a step that asks for `asked`; what is `None` there gets its default.
+    pub fn grant(&self, asked: AskedLimits) -> Result<StepLimits, BadLimit> {
+        Ok(StepLimits {
+            fuel: self.fuel.grant("limits.fuel", asked.fuel)?,
+            memory_bytes: self.memory_bytes.grant("limits.memory_bytes", asked.memory_bytes)?,
+            timeout_ms: self.timeout_ms.grant("limits.timeout", asked.timeout_ms)?,
+            output_bytes: self.output_bytes.grant("limits.output_bytes", asked.output_bytes)?,
+            stdio_bytes: self.stdio_bytes.grant("limits.stdio_bytes", asked.stdio_bytes)?,
+            events: self.events.grant("limits.events", asked.events)?,
+        })
+    }
+}
+
+/// What a request asks of the limits, not yet judged.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AskedLimits {
+    pub fuel: Option<i64>,
+    pub memory_bytes: Option<i64>,
+    pub timeout_ms: Option<i64>,
+    pub output_bytes: Option<i64>,
+    pub stdio_bytes: Option<i64>,
+    pub events: Option<i64>,
+}

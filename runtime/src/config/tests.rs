@@ -1,0 +1,60 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+fn refused(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_sample_is_the_default() {
+    assert_eq!(parse(SAMPLE).unwrap(), Config::default());
+}
+
+#[test]
+fn the_commented_examples_are_valid() {
+    let examples: String = SAMPLE
+        .lines()
+        .map(|line| line.strip_prefix("# ").filter(|l| l.contains(" = ") || l.starts_with("[[")).unwrap_or(line))
+        .map(|line| line.replace("/srv/source", "/usr/share").replace("/srv/reports", "/usr/lib") + "\n")
+        .collect();
+    let config = parse(&examples).unwrap();
+    assert_eq!(config.mounts.len(), 2);
+    assert_eq!(config.listen.group.as_deref(), Some("palisade"));
+}
+
+#[test]
+fn an_unknown_key_is_refused_by_name() {
+    assert!(refused("[limits]\nfule = 3").contains("fule"));
+    assert!(refused("colour = 1").contains("colour"));
+}
+
+#[test]
+fn an_absurd_limit_is_refused_with_its_bound() {
+    assert!(refused("[limits]\nconcurrent_steps = 0").contains("`limits.concurrent_steps` is 0"));
+    assert!(refused("[limits]\ninput_bytes = 99_999_999_999").contains("at most 3145728"));
+    assert!(refused("[limits]\nfuel = { default = 9, max = 3 }").contains("above the maximum 3"));
+    assert!(refused("[limits]\nfuel = { default = -1, max = 3 }").contains("-1"));
+}
+
+#[test]
+fn an_address_that_is_not_loopback_is_refused() {
+    assert!(refused("[listen]\ntcp = '0.0.0.0:80'").contains("only loopback"));
+}
+
+#[test]
+fn mounts_that_could_leak_into_each_other_are_refused() {
+    let two = |a: &str, b: &str| format!("[[mount]]\nname='a'\npath='{a}'\n[[mount]]\nname='b'\npath='{b}'\n");
+    let writable = "writable = { bytes = 1, entries = 1 }";
+    assert!(parse(&two("/usr/share", "/usr")).is_ok(), "two read-only views of a tree are harmless");
+    assert!(refused(&(two("/usr/share", "/usr") + writable)).contains("share a directory tree"));
+    assert!(refused(&(two("/usr", "/usr/share/../share") + writable)).contains("share a directory tree"));
+    assert!(refused("[[mount]]\nname='root'\npath='/'").contains("whole file system"));
+    assert!(refused("data_dir='/usr/x'\n[[mount]]\nname='a'\npath='/usr'").contains("`data_dir`"));
+    assert!(refused("[[mount]]\nname='No Name'\npath='/usr'").contains("is not a name"));
+}
+
+#[test]
+fn a_wall_that_does_not_exist_cannot_be_waived() {
+    assert!(refused("[jail]\nallow_missing = ['moat']").contains("`moat`"));
+}

@@ -1,0 +1,161 @@
+//! Every power that a guest can be given: one word, its interfaces, and what it can reach.
+//!
+//! A component that imports anything that is not in this list is refused when it is pushed. To add a power, see
+//! `docs/adding-a-host-interface.md`.
+
+pub mod bindings;
+mod events;
+pub mod filesystem;
+mod quota;
+mod sockets;
+mod stdio;
+
+use wasmtime::component::{Component, HasData, Linker, ResourceTable};
+use wasmtime_wasi::{
+    cli::{WasiCli, WasiCliView as _},
+    clocks::{WasiClocks, WasiClocksView as _},
+    p2::bindings as wasi,
+    random::WasiRandom,
+};
+use wasmtime_wasi_io::bindings::wasi::io;
+
+pub use events::{EventSink, Exceeded, Outlet};
+pub use filesystem::Files;
+pub use stdio::{Stdin, Stdio};
+
+use crate::sandbox::StepState;
+
+/// One power of a guest.
+pub struct Power {
+    /// The same word in `wit/`, in this folder, in the SDK and in the documentation.
+    pub word: &'static str,
+    /// Interfaces without their version.
+    interfaces: &'static [&'static str],
+    /// What a guest that imports it could reach.
+    pub reach: &'static str,
+}
+
+/// The list.
+pub const POWERS: &[Power] = &[
+    Power {
+        word: "events",
+        interfaces: &["palisade:agent/events"],
+        reach: "log and progress events to the caller, up to the step's limit",
+    },
+    Power {
+        word: "stdio",
+        interfaces: &[
+            "wasi:cli/stdin",
+            "wasi:cli/stdout",
+            "wasi:cli/stderr",
+            "wasi:cli/terminal-input",
+            "wasi:cli/terminal-output",
+            "wasi:cli/terminal-stdin",
+            "wasi:cli/terminal-stdout",
+            "wasi:cli/terminal-stderr",
+        ],
+        reach: "the request's input, and output to the caller up to the step's limit",
+    },
+    Power {
+        word: "environment",
+        interfaces: &["wasi:cli/environment", "wasi:cli/exit"],
+        reach: "the arguments and variables of the request; nothing of the daemon's own",
+    },
+    Power {
+        word: "filesystem",
+        interfaces: &["wasi:filesystem/types", "wasi:filesystem/preopens"],
+        reach: "/workspace, up to its quota, and the mounts that the request names",
+    },
+    Power {
+        word: "clocks",
+        interfaces: &["wasi:clocks/wall-clock", "wasi:clocks/monotonic-clock"],
+        reach: "the time, and sleeping up to the step's timeout",
+    },
+    Power {
+        word: "random",
+        interfaces: &["wasi:random/random", "wasi:random/insecure", "wasi:random/insecure-seed"],
+        reach: "random bytes",
+    },
+    Power {
+        word: "io",
+        interfaces: &["wasi:io/error", "wasi:io/poll", "wasi:io/streams"],
+        reach: "nothing by itself: the streams of the other powers",
+    },
+    Power {
+        word: "sockets",
+        interfaces: &[
+            "wasi:sockets/instance-network",
+            "wasi:sockets/ip-name-lookup",
+            "wasi:sockets/network",
+            "wasi:sockets/tcp",
+            "wasi:sockets/tcp-create-socket",
+            "wasi:sockets/udp",
+            "wasi:sockets/udp-create-socket",
+        ],
+        reach: "nothing: every call answers access-denied",
+    },
+    Power {
+        word: "types",
+        interfaces: &["palisade:agent/types"],
+        reach: "nothing: names of types",
+    },
+];
+
+/// Returns the power that provides an import, by its full name with version, or `None` for one that nothing here
+/// provides.
+pub fn power_of(import: &str) -> Option<&'static Power> {
+    let (interface, version) = import.split_once('@')?;
+    let package_version = if interface.starts_with("wasi:") { "0.2." } else { "0.1." };
+    let patch = version.strip_prefix(package_version)?;
+    if patch.is_empty() || !patch.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    POWERS.iter().find(|power| power.interfaces.contains(&interface))
+}
+
+/// Links every power but sockets.
+pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StepState>> {
+    let mut linker = Linker::new(engine);
+    let l = &mut linker;
+    bindings::palisade::agent::types::add_to_linker::<_, events::Guest>(l, StepState::events)?;
+    bindings::palisade::agent::events::add_to_linker::<_, events::Guest>(l, StepState::events)?;
+
+    wasi::cli::stdin::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+    wasi::cli::stdout::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+    wasi::cli::stderr::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+    wasi::cli::terminal_input::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+    wasi::cli::terminal_output::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+    wasi::cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+    wasi::cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+    wasi::cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+    wasi::cli::environment::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+    wasi::cli::exit::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+
+    wasi::filesystem::types::add_to_linker::<_, filesystem::Guest>(l, StepState::files)?;
+    wasi::filesystem::preopens::add_to_linker::<_, filesystem::Guest>(l, StepState::files)?;
+
+    wasi::clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, StepState::clocks)?;
+    wasi::clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, StepState::clocks)?;
+
+    wasi::random::random::add_to_linker::<_, WasiRandom>(l, StepState::random)?;
+    wasi::random::insecure::add_to_linker::<_, WasiRandom>(l, StepState::random)?;
+    wasi::random::insecure_seed::add_to_linker::<_, WasiRandom>(l, StepState::random)?;
+
+    io::error::add_to_linker::<_, HasIo>(l, StepState::table)?;
+    io::poll::add_to_linker::<_, HasIo>(l, StepState::table)?;
+    io::streams::add_to_linker::<_, HasIo>(l, StepState::table)?;
+    Ok(linker)
+}
+
+/// Returns the linker of one component: the sockets that it imports, if any, are answered by a stub.
+pub fn linker_for(base: &Linker<StepState>, component: &Component) -> wasmtime::Result<Linker<StepState>> {
+    let mut linker = base.clone();
+    sockets::deny(&mut linker, component)?;
+    Ok(linker)
+}
+
+struct HasIo;
+
+impl HasData for HasIo {
+    type Data<'a> = &'a mut ResourceTable;
+}

@@ -1,0 +1,55 @@
+//! Landlock: what of the file system, the network and the neighbouring processes is left.
+
+use std::{error::Error, path::PathBuf};
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, PathBeneath, PathFd, RestrictionStatus,
+    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
+};
+
+use super::Access;
+
+/// Without file-system rules that cover truncation and device ioctls there is no wall; 5 has both.
+const FILES: ABI = ABI::V5;
+
+/// Leaves only `files`. Everything that is not below one of them cannot be opened, made, moved or removed.
+pub fn restrict(files: &[(PathBuf, Access)]) -> Result<RestrictionStatus, Box<dyn Error>> {
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(FILES))?
+        .handle_access(AccessNet::from_all(ABI::V4))?
+        // Newer kernels also deny signals and abstract sockets out of the jail.
+        .set_compatibility(CompatLevel::BestEffort)
+        .scope(Scope::from_all(ABI::V6))?
+        .create()?;
+    for (path, access) in files {
+        let granted = match access {
+            Access::ReadOnly => AccessFs::ReadFile | AccessFs::ReadDir,
+            // No devices, sockets or FIFOs are made; nothing is executed; files move only below one path, so that
+            // a read-only tree cannot be linked into a writable one.
+            Access::ReadWrite => {
+                AccessFs::ReadFile
+                    | AccessFs::ReadDir
+                    | AccessFs::WriteFile
+                    | AccessFs::Truncate
+                    | AccessFs::MakeReg
+                    | AccessFs::MakeDir
+                    | AccessFs::MakeSym
+                    | AccessFs::RemoveFile
+                    | AccessFs::RemoveDir
+                    | AccessFs::Refer
+            }
+        };
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, granted))?;
+    }
+    Ok(ruleset.restrict_self()?)
+}
+
+/// Returns what the kernel says it enforces.
+pub fn describe(status: &RestrictionStatus) -> Result<String, String> {
+    match status.ruleset {
+        RulesetStatus::NotEnforced => Err("the kernel does not enforce landlock; boot with lsm=landlock".into()),
+        RulesetStatus::PartiallyEnforced => Ok("files and network".into()),
+        RulesetStatus::FullyEnforced => Ok("files, network and scopes".into()),
+    }
+}

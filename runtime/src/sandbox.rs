@@ -1,0 +1,13 @@
+//! The first wall: WebAssembly. Compiles components and runs them, one fresh store for each step.
+
+mod compile;
+mod engine;
+mod limiter;
+mod meter;
+mod run;
+mod state;
+
+pub use compile::compile;
+pub use engine::{engine_hash, worker_engine};
+pub use run::Runner;
+pub use state::StepState;

@@ -1,0 +1,82 @@
+//! What one step has on the host's side. It lives as long as the step's store.
+
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView, random::WasiRandomCtx};
+
+use super::limiter::Limiter;
+use crate::{
+    host::{EventSink, Files, Outlet, Stdin, Stdio, filesystem},
+    step::{FIXED, Kind, StepSpec},
+};
+
+/// The data of a step's store.
+pub struct StepState {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    files: Files,
+    pub limiter: Limiter,
+    pub events: EventSink,
+    pub stdio: Stdio,
+}
+
+impl StepState {
+    /// Returns the state of a step whose events go to `outlet`. Fails if a mount cannot be opened.
+    pub fn new(spec: &mut StepSpec, outlet: Outlet) -> wasmtime::Result<Self> {
+        let (stdout, stderr) = Stdio::pair(&outlet, spec.limits.stdio_bytes);
+        let mut wasi = WasiCtx::builder();
+        // Files are local: a hop to another thread costs more than the call. What could block is not opened.
+        wasi.allow_blocking_current_thread(true);
+        wasi.stdout(stdout.clone()).stderr(stderr).args(&spec.args).envs(&spec.env);
+        wasi.max_random_size(FIXED.random_bytes);
+        if spec.kind == Kind::Command {
+            wasi.stdin(Stdin::new(std::mem::take(&mut spec.input)));
+        }
+        let mut files = Files::default();
+        for mount in &spec.mounts {
+            let perms = if mount.writable.is_some() { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+            wasi.preopened_dir(&mount.host_path, &mount.guest_path, perms)?;
+            if let Some(quota) = mount.writable {
+                files.add(mount.guest_path.clone(), quota);
+            }
+        }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(FIXED.resources as usize);
+        Ok(Self {
+            wasi: wasi.build(),
+            table,
+            files,
+            limiter: Limiter::new(spec.limits.memory_bytes),
+            events: EventSink::new(outlet, spec.limits.events),
+            stdio: stdout,
+        })
+    }
+
+    /// Returns by how many bytes and entries the writable mounts grew.
+    pub fn growth(&self) -> (i64, i64) {
+        self.files.growth()
+    }
+
+    // What the host's interfaces see of this: each its own part.
+
+    pub fn events(&mut self) -> &mut EventSink {
+        &mut self.events
+    }
+
+    pub fn files(&mut self) -> filesystem::View<'_> {
+        filesystem::View { ctx: self.wasi.filesystem(), table: &mut self.table, files: &mut self.files }
+    }
+
+    pub fn random(&mut self) -> &mut WasiRandomCtx {
+        self.wasi.random()
+    }
+
+    pub fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+}
+
+impl WasiView for StepState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}

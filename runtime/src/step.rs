@@ -1,0 +1,13 @@
+//! A step as plain data: what it is asked to do, what holds it, how it ended. Imports nothing of ours.
+
+mod digest;
+mod limits;
+mod name;
+mod outcome;
+mod spec;
+
+pub use digest::Digest;
+pub use limits::{BadLimit, FIXED, Fixed, Range, StepLimits};
+pub use name::{BadName, Name};
+pub use outcome::{Event, Failure, Level, Outcome, Stream, Usage};
+pub use spec::{Kind, Mount, Quota, StepSpec};

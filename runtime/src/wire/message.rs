@@ -1,0 +1,112 @@
+//! The messages, all of them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::step::{Event, Kind, Outcome, StepSpec, Usage};
+
+/// Bytes of the largest `Chunk`.
+pub const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// From the daemon to a worker. `Setup` comes first and once, before the worker enters its jail.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToWorker {
+    Setup(WorkerSetup),
+    Run { step: u64, spec: Box<StepSpec> },
+    /// The caller took so many events of the step: so many more may be sent.
+    Credit { step: u64, events: u32 },
+    Cancel { step: u64 },
+}
+
+/// Events of one step that may be on their way to a caller that does not read: a slow caller holds up its own step
+/// and no other.
+pub const EVENT_WINDOW: usize = 64;
+
+/// What a worker may reach, for life.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerSetup {
+    /// Read-only: compiled artifacts, in a folder for each engine.
+    pub artifacts: PathBuf,
+    /// Read-write: the tenant's workspaces and the mounts that the configuration makes writable.
+    pub read_write: Vec<PathBuf>,
+    /// Read-only mounts.
+    pub read_only: Vec<PathBuf>,
+    /// Steps at once.
+    pub slots: u32,
+    /// Bytes of memory of the largest step.
+    pub memory_bytes_max: u64,
+    /// Bytes of the largest file that a step may write.
+    pub file_bytes_max: u64,
+}
+
+/// From a worker to the daemon. `Ready` comes first and once, from inside the jail; `Done` is the last of its step.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// `engine` is the hash of what its artifacts depend on.
+    Ready { walls: Vec<Wall>, engine: String },
+    Event { step: u64, event: Event },
+    Done { step: u64, outcome: Outcome, usage: Usage },
+}
+
+/// One wall of the jail, as it was found from inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wall {
+    pub name: String,
+    pub state: WallState,
+    /// What was attempted, or why the wall is missing.
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WallState {
+    /// Built, and the forbidden act failed.
+    Verified,
+    /// Not built, or the forbidden act succeeded.
+    Missing,
+}
+
+/// From the daemon to a compiler: `Start`, then the component in chunks.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToCompiler {
+    Start { component_bytes: u64, artifact_bytes_max: u64, cpu_seconds: u64, memory_bytes: u64 },
+    Chunk(Vec<u8>),
+}
+
+/// From a compiler to the daemon: `Refused`; or `Inspected`, the artifact in chunks, and `Done`.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromCompiler {
+    Refused(Refusal),
+    Inspected { inspection: Inspection, engine: String, walls: Vec<Wall> },
+    Chunk(Vec<u8>),
+    Done,
+}
+
+/// What a component is and asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    pub kind: Kind,
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+    /// It was a WASI 0.1 core module.
+    pub adapted: bool,
+}
+
+/// Why a component is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    #[error("not WebAssembly: the bytes do not begin with `\\0asm`")]
+    NotWasm,
+    #[error("invalid WebAssembly: {0}")]
+    Invalid(String),
+    #[error("imports that Palisade does not provide: {}", .0.join(", "))]
+    UnknownImports(Vec<String>),
+    #[error("exports nothing that can be run: expected `palisade:agent/run`, `palisade:agent/invoke` or `wasi:cli/run`; it exports {}", list(.0))]
+    NothingToRun(Vec<String>),
+    #[error("{name} is {asked}; at most {max} are allowed")]
+    TooMuch { name: String, asked: u64, max: u64 },
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".into() } else { names.join(", ") }
+}

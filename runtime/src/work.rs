@@ -1,0 +1,154 @@
+//! `palisade worker`: one tenant's steps, in the jail. Started by the daemon, never by people.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use tokio::{
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Semaphore, mpsc},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    host::Outlet,
+    jail::{self, Access, Jail, Role},
+    sandbox::{self, Runner},
+    step::StepSpec,
+    wire::{self, EVENT_WINDOW, FromWorker, ToWorker, Wall, WireError, WorkerSetup},
+};
+
+/// Frames that may wait for the socket.
+const FRAMES_MAX: usize = 256;
+
+/// Runs the worker until the daemon closes the socket, which is its standard input.
+pub fn work() -> anyhow::Result<()> {
+    die_of_panics();
+    let setup = read_setup()?;
+    let jail = jail_of(&setup);
+    // The engine maps its pool and opens its page map while that is still possible.
+    let prepare = || -> anyhow::Result<_> {
+        let engine = sandbox::worker_engine(setup.slots, setup.memory_bytes_max)?;
+        Ok((Runner::new(engine, setup.artifacts.join(sandbox::engine_hash()?))?, sandbox::engine_hash()?, socket()?))
+    };
+    let (prepared, walls) = jail::enter(&jail, prepare)?;
+    let (runner, engine, socket) = prepared?;
+    // From here on, nothing that the guest or the daemon does can open the jail again.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(Arc::new(runner), socket, walls, engine))
+}
+
+async fn serve(runner: Arc<Runner>, socket: OwnedFd, walls: Vec<Wall>, engine: String) -> anyhow::Result<()> {
+    let socket = std::os::unix::net::UnixStream::from(socket);
+    socket.set_nonblocking(true)?;
+    let (reader, writer) = UnixStream::from_std(socket)?.into_split();
+    let (frames, queued) = mpsc::channel(FRAMES_MAX);
+    frames.send(wire::encode(&FromWorker::Ready { walls, engine })?).await?;
+    tokio::select! {
+        read = read_requests(runner, reader, frames) => read,
+        written = write_frames(writer, queued) => written,
+    }
+}
+
+async fn write_frames(mut writer: OwnedWriteHalf, queued: mpsc::Receiver<Vec<u8>>) -> anyhow::Result<()> {
+    wire::write_all(&mut writer, queued).await.context("cannot write to the daemon")
+}
+
+/// What a running step listens to.
+struct Running {
+    cancel: CancellationToken,
+    window: Arc<Semaphore>,
+}
+
+type Steps = Arc<Mutex<HashMap<u64, Running>>>;
+
+async fn read_requests(runner: Arc<Runner>, mut reader: OwnedReadHalf, frames: mpsc::Sender<Vec<u8>>) -> anyhow::Result<()> {
+    let mut reader = tokio::io::BufReader::with_capacity(64 << 10, &mut reader);
+    let steps = Steps::default();
+    let lock = || steps.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        match wire::read(&mut reader).await {
+            Ok(ToWorker::Run { step, spec }) => {
+                let (cancel, window) = (CancellationToken::new(), Arc::new(Semaphore::new(EVENT_WINDOW)));
+                lock().insert(step, Running { cancel: cancel.clone(), window: window.clone() });
+                let outlet = Outlet::new(step, frames.clone(), window);
+                tokio::spawn(run(runner.clone(), step, *spec, outlet, cancel, frames.clone(), steps.clone()));
+            }
+            Ok(ToWorker::Credit { step, events }) => {
+                if let Some(running) = lock().get(&step) {
+                    running.window.add_permits(events as usize);
+                }
+            }
+            Ok(ToWorker::Cancel { step }) => {
+                if let Some(running) = lock().get(&step) {
+                    running.cancel.cancel();
+                }
+            }
+            Ok(ToWorker::Setup(_)) => anyhow::bail!("the daemon set this worker up twice"),
+            Err(WireError::Closed) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn run(
+    runner: Arc<Runner>,
+    step: u64,
+    spec: StepSpec,
+    outlet: Outlet,
+    cancel: CancellationToken,
+    frames: mpsc::Sender<Vec<u8>>,
+    steps: Steps,
+) {
+    let (outcome, usage) = runner.run(spec, outlet, &cancel).await;
+    steps.lock().unwrap_or_else(PoisonError::into_inner).remove(&step);
+    match wire::encode(&FromWorker::Done { step, outcome, usage }) {
+        Ok(frame) => drop(frames.send(frame).await), // fails only if the daemon is gone
+        Err(error) => panic_free_abort(&error.to_string()),
+    }
+}
+
+fn jail_of(setup: &WorkerSetup) -> Jail {
+    let read_only = setup.read_only.iter().chain([&setup.artifacts]).map(|path| (path.clone(), Access::ReadOnly));
+    let read_write = setup.read_write.iter().map(|path| (path.clone(), Access::ReadWrite));
+    // Every slot's memory at its largest, and what the process itself needs.
+    let memory_bytes_max = u64::from(setup.slots) * (setup.memory_bytes_max + (16 << 20)) + (1 << 30);
+    Jail {
+        role: Role::Worker,
+        files: read_only.chain(read_write).collect(),
+        file_bytes_max: setup.file_bytes_max,
+        memory_bytes_max,
+        cpu_seconds_max: None,
+    }
+}
+
+fn read_setup() -> anyhow::Result<WorkerSetup> {
+    let mut socket = File::from(socket()?);
+    match wire::read_blocking(&mut socket).context("palisade worker is started by `palisade serve`")? {
+        ToWorker::Setup(setup) => Ok(setup),
+        _ => anyhow::bail!("expected to be set up first"),
+    }
+}
+
+/// Returns the socket that the daemon gave as standard input.
+pub fn socket() -> io::Result<OwnedFd> {
+    io::stdin().as_fd().try_clone_to_owned()
+}
+
+/// A panic in here may be a guest's doing: nothing of this process is trusted after one.
+pub fn die_of_panics() {
+    std::panic::set_hook(Box::new(|panic| panic_free_abort(&panic.to_string())));
+}
+
+fn panic_free_abort(why: &str) -> ! {
+    eprintln!("{why}");
+    std::process::abort()
+}
