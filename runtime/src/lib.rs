@@ -2,11 +2,17 @@
 //!
 //! The life of a step is told in `lifecycle`; `docs/architecture.md` is the map.
 
+pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod host;
 pub mod jail;
+pub mod lifecycle;
 pub mod sandbox;
+pub mod serve;
+pub mod service;
 pub mod step;
+pub mod store;
 pub mod wire;
+pub mod worker;
 pub mod work;

@@ -6,7 +6,7 @@ mod name;
 mod outcome;
 mod spec;
 
-pub use digest::Digest;
+pub use digest::{BadDigest, Digest};
 pub use limits::{BadLimit, FIXED, Fixed, Range, StepLimits};
 pub use name::{BadName, Name};
 pub use outcome::{Event, Failure, Level, Outcome, Stream, Usage};

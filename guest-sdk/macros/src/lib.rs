@@ -26,6 +26,8 @@ pub fn step(arguments: TokenStream, item: TokenStream) -> TokenStream {
     }
     let name = &function.sig.ident;
     quote! {
+        // Outside the sandbox only tests call it.
+        #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
         #function
 
         #[cfg(target_arch = "wasm32")]

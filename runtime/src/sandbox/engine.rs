@@ -6,6 +6,9 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::step::FIXED;
 
+/// The engine, for people.
+pub const ENGINE: &str = "wasmtime 48";
+
 /// Address space of one linear memory's slot: with 4 GiB and guard pages, compiled code needs no bounds checks.
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 

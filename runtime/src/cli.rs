@@ -1,0 +1,53 @@
+//! The command line: the daemon for operators, the client for everybody else.
+//!
+//! Data goes to standard output, everything else to standard error.
+
+mod arguments;
+mod client;
+mod component;
+mod config;
+mod doctor;
+mod failure;
+mod new;
+mod print;
+mod run;
+mod serve;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+
+pub use arguments::{Arguments, Command, Common};
+use client::Client;
+use failure::Failure;
+
+/// Runs a command and returns how the process ends.
+pub fn run(command: Command, common: Common) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::other(error).report(),
+    };
+    let ended = runtime.block_on(dispatch(command, &common));
+    // A blocking task may hang on a terminal that nobody types on.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|failure| failure.report())
+}
+
+async fn dispatch(command: Command, common: &Common) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Serve(arguments) => serve::serve(arguments, common).await?,
+        Command::Run(arguments) => return run::run(arguments, common).await,
+        Command::Component(command) => component::component(command, common).await?,
+        Command::Workspace(command) => workspace::workspace(command, common).await?,
+        Command::Info => doctor::info(common).await?,
+        Command::New(command) => new::new(command)?,
+        Command::Doctor => return doctor::doctor(common).await,
+        Command::Config(command) => config::config(command)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "palisade", &mut std::io::stdout());
+        }
+        Command::Worker | Command::Compile => return Err(Failure::usage("started by the daemon, never by people")),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,238 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs agent steps that nobody has to trust.
+#[derive(Parser)]
+#[command(version, about, propagate_version = true, after_help = "\
+Exit codes:
+  0  success                         5  the step did not succeed
+  1  any other failure               6  a limit of time or a deadline
+  2  wrong usage or request          7  the daemon cannot be reached or has no room
+  3  not found                     130  interrupted
+  4  not allowed                    78  serve: configuration    69  serve: cannot start
+
+Examples:
+  palisade new step greet                       write a step
+  palisade run greet.wasm --input input.json    run it, in two walls
+  palisade serve --config palisade.toml         serve callers
+  palisade doctor                               what walls this host offers")]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Where to and how to print.
+#[derive(Args)]
+pub struct Common {
+    /// The daemon to talk to: `unix:/path` or `http://127.0.0.1:port`. Without it, a daemon of this command's own
+    /// runs inside it.
+    #[arg(long, global = true, env = "PALISADE_ENDPOINT", value_name = "ADDRESS")]
+    pub endpoint: Option<String>,
+    /// Where the command's own daemon keeps components and workspaces [default: ~/.local/share/palisade].
+    #[arg(long, global = true, env = "PALISADE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// How to print data.
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Print no progress and no summary.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Serve callers until SIGTERM or SIGINT.
+    Serve(Serve),
+    /// Run one step and print its output.
+    Run(Run),
+    /// Push, look at and delete components.
+    #[command(subcommand)]
+    Component(Component),
+    /// Create, fill, read and delete workspaces.
+    #[command(subcommand)]
+    Workspace(Workspace),
+    /// Print what the daemon is and what it holds to: version, walls, limits, mounts.
+    Info,
+    /// Write a new project.
+    #[command(subcommand)]
+    New(New),
+    /// Print what walls this host offers, what is missing and how to get it.
+    Doctor,
+    /// Check and print configurations.
+    #[command(subcommand)]
+    Config(Config),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  palisade completions bash > /etc/bash_completion.d/palisade")]
+    Completions { shell: clap_complete::Shell },
+    #[command(hide = true)]
+    Worker,
+    #[command(hide = true)]
+    Compile,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Prints one line for each address it serves on, once it serves. Logs go to standard error as JSON; RUST_LOG chooses.
+
+Examples:
+  palisade serve --config /etc/palisade/palisade.toml
+  palisade serve --data-dir /tmp/p --socket /tmp/p.sock")]
+pub struct Serve {
+    /// The configuration; without it, the defaults.
+    #[arg(long, env = "PALISADE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Instead of the configuration's `listen.socket`.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  palisade run step.wasm --input '{\"name\":\"Ada\"}'
+  palisade run step.wasm --input - < input.json
+  palisade run auditor --mount ./src:/repo:ro --fuel 5000000000
+  palisade run program.wasm -- --version
+  palisade run auditor --endpoint unix:/run/palisade/palisade.sock --mount source:/repo")]
+pub struct Run {
+    /// A WebAssembly file, a digest or an alias.
+    pub target: String,
+    /// JSON text, a file, or `-` for standard input: a step's payload, a command's standard input.
+    #[arg(long, short, value_name = "JSON|FILE|-", allow_hyphen_values = true)]
+    pub input: Option<String>,
+    /// DIR:/path[:ro|rw] mounts a directory, read-only unless `rw` (DIR begins with `/` or `.`; only without
+    /// --endpoint). NAME:/path[:ro] mounts what the daemon's configuration calls NAME.
+    #[arg(long, short, value_name = "WHAT:/PATH[:ro|rw]")]
+    pub mount: Vec<String>,
+    /// A workspace, at /workspace; without it, an empty one for this step.
+    #[arg(long, short, value_name = "ID")]
+    pub workspace: Option<String>,
+    /// An environment variable of the guest.
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Units of fuel, about one for each instruction.
+    #[arg(long, value_parser = clap::value_parser!(i64), allow_hyphen_values = true)]
+    pub fuel: Option<i64>,
+    /// Memory: bytes, or with KiB, MiB or GiB.
+    #[arg(long, value_parser = bytes, allow_hyphen_values = true)]
+    pub memory: Option<i64>,
+    /// Wall-clock time: seconds, or with ms, s, m or h.
+    #[arg(long, value_parser = milliseconds, allow_hyphen_values = true)]
+    pub timeout: Option<i64>,
+    /// End with the command's own exit code.
+    #[arg(long)]
+    pub exit_code: bool,
+    /// Arguments of the guest.
+    #[arg(last = true, value_name = "ARGS")]
+    pub args: Vec<String>,
+}
+
+#[derive(Subcommand)]
+pub enum Component {
+    /// Push a component or a WASI 0.1 module. The same bytes once more are a success.
+    #[command(after_help = "Example:\n  palisade component push auditor.wasm --alias auditor")]
+    Push {
+        file: PathBuf,
+        /// A name for it, moved from whatever had it.
+        #[arg(long)]
+        alias: Option<String>,
+        /// Fail unless the bytes have this digest.
+        #[arg(long)]
+        digest: Option<String>,
+    },
+    /// List components.
+    List,
+    /// Print what a component imports, exports and could reach.
+    Inspect { component: String },
+    /// Delete a component, its aliases and its artifact.
+    Delete { component: String },
+}
+
+#[derive(Subcommand)]
+pub enum Workspace {
+    /// Create an empty workspace and print its name.
+    #[command(after_help = "Example:\n  palisade workspace create reports --bytes 64MiB")]
+    Create {
+        id: Option<String>,
+        /// Bytes, or with KiB, MiB or GiB.
+        #[arg(long, value_parser = bytes, allow_hyphen_values = true)]
+        bytes: Option<i64>,
+        /// Files, directories and links.
+        #[arg(long, allow_hyphen_values = true)]
+        entries: Option<i64>,
+    },
+    /// List workspaces.
+    List,
+    /// Delete a workspace and its files.
+    Delete { id: String },
+    /// Put a file into a workspace.
+    #[command(after_help = "Example:\n  palisade workspace put reports input.csv data/input.csv")]
+    Put {
+        id: String,
+        file: PathBuf,
+        /// Where to, in the workspace [default: the file's name].
+        path: Option<String>,
+    },
+    /// Write a file of a workspace to standard output.
+    Get { id: String, path: String },
+    /// List the files of a workspace.
+    Files {
+        id: String,
+        #[arg(default_value = "")]
+        path: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum New {
+    /// Write a step: a crate that compiles and passes its test.
+    #[command(after_help = "Example:\n  palisade new step greet && cd greet && cargo test")]
+    Step {
+        /// The crate's name, and the folder's.
+        name: String,
+        /// Depend on the SDK in this folder instead of a copy of it in the project.
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum Config {
+    /// Check a configuration.
+    Check { file: PathBuf },
+    /// Print a configuration with every default, or the documented sample.
+    Show {
+        file: Option<PathBuf>,
+        /// Print the sample that documents every key.
+        #[arg(long, conflicts_with = "file")]
+        sample: bool,
+    },
+}
+
+fn bytes(text: &str) -> Result<i64, String> {
+    scaled(text, &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)], 1, "bytes, or a number with KiB, MiB or GiB")
+}
+
+fn milliseconds(text: &str) -> Result<i64, String> {
+    scaled(text, &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], 1000, "seconds, or a number with ms, s, m or h")
+}
+
+fn scaled(text: &str, units: &[(&str, i64)], plain: i64, expected: &str) -> Result<i64, String> {
+    let (number, scale) = units
+        .iter()
+        .find_map(|(unit, scale)| text.strip_suffix(unit).map(|number| (number, *scale)))
+        .unwrap_or((text, plain));
+    let number: i64 = number.trim().parse().map_err(|_| format!("expected {expected}"))?;
+    number.checked_mul(scale).ok_or_else(|| "too large".into())
+}

@@ -1,0 +1,117 @@
+//! Talks to a daemon: the one at `--endpoint`, or one that runs inside this command as the same user.
+
+use std::{path::PathBuf, time::Duration};
+
+use palisade_proto::v1::{
+    components_client::ComponentsClient, steps_client::StepsClient, system_client::SystemClient,
+    workspaces_client::WorkspacesClient,
+};
+use tokio::time::{Instant, sleep};
+use tonic::transport::{Channel, Endpoint};
+
+use super::{Common, Failure};
+use crate::{
+    config::{Config, Mount},
+    serve::{Daemon, ServeError},
+    store::DataDirError,
+};
+
+/// How long to wait for another command's daemon to release the data directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Messages are at most 4 MiB; the library's default for receiving is the same.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// A connection, and the daemon behind it if it is our own.
+pub struct Client {
+    channel: Channel,
+    embedded: Option<Embedded>,
+}
+
+struct Embedded {
+    daemon: Daemon,
+    _socket_dir: tempfile::TempDir,
+}
+
+impl Client {
+    /// Connects. `mounts` are directories for a daemon of our own.
+    pub async fn connect(common: &Common, mounts: Vec<Mount>) -> Result<Self, Failure> {
+        match &common.endpoint {
+            Some(endpoint) => Ok(Self { channel: connect(endpoint).await?, embedded: None }),
+            None => {
+                let embedded = embed(common, mounts).await?;
+                let endpoint = embedded.daemon.addresses().first().cloned().unwrap_or_default();
+                Ok(Self { channel: connect(&endpoint).await?, embedded: Some(embedded) })
+            }
+        }
+    }
+
+    pub fn steps(&self) -> StepsClient<Channel> {
+        StepsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub fn components(&self) -> ComponentsClient<Channel> {
+        ComponentsClient::new(self.channel.clone())
+    }
+
+    pub fn workspaces(&self) -> WorkspacesClient<Channel> {
+        WorkspacesClient::new(self.channel.clone())
+    }
+
+    pub fn system(&self) -> SystemClient<Channel> {
+        SystemClient::new(self.channel.clone())
+    }
+
+    /// Ends the connection, and the daemon if it is our own.
+    pub async fn close(self) -> Result<(), Failure> {
+        drop(self.channel);
+        match self.embedded {
+            Some(embedded) => embedded.daemon.serve_until(async {}).await.map_err(Failure::other),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn connect(endpoint: &str) -> Result<Channel, Failure> {
+    let unreachable = |e: tonic::transport::Error| {
+        let cause = std::error::Error::source(&e).map(|source| format!(": {source}")).unwrap_or_default();
+        Failure::new(Failure::UNAVAILABLE, format!("no daemon answers at `{endpoint}`{cause}; start one with `palisade serve`"))
+    };
+    let address = Endpoint::from_shared(endpoint.to_owned())
+        .map_err(|_| Failure::usage(format!("`{endpoint}` is not an address: use `unix:/path` or `http://127.0.0.1:port`")))?;
+    address.connect_timeout(Duration::from_secs(10)).connect().await.map_err(unreachable)
+}
+
+async fn embed(common: &Common, mounts: Vec<Mount>) -> Result<Embedded, Failure> {
+    let socket_dir = tempfile::Builder::new().prefix("palisade-").tempdir()?;
+    let mut config = Config { data_dir: data_dir(common)?, mounts, ..Config::default() };
+    config.listen.socket = socket_dir.path().join("palisade.sock");
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let mut said = false;
+    loop {
+        match Daemon::start(config.clone()).await {
+            Ok(daemon) => return Ok(Embedded { daemon, _socket_dir: socket_dir }),
+            // Another command of the same user, as a rule: it is over soon.
+            Err(ServeError::DataDir(DataDirError::InUse { .. })) if Instant::now() < deadline => {
+                if !said && !common.quiet {
+                    eprintln!("waiting for another palisade that uses `{}` …", config.data_dir.display());
+                    said = true;
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => return Err(Failure::new(Failure::UNAVAILABLE, error)),
+        }
+    }
+}
+
+fn data_dir(common: &Common) -> Result<PathBuf, Failure> {
+    if let Some(dir) = &common.data_dir {
+        return std::path::absolute(dir).map_err(Failure::other);
+    }
+    let data_home = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    match data_home.or_else(home) {
+        Some(dir) => Ok(dir.join("palisade")),
+        None => Err(Failure::usage("there is no $HOME: say where to keep components with --data-dir")),
+    }
+}

@@ -1,0 +1,64 @@
+//! Failures for people: one line that says what to do, and an exit code for scripts.
+
+use std::{fmt::Display, process::ExitCode};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// Why a command failed.
+pub struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    pub const NOT_FOUND: u8 = 3;
+    pub const STEP: u8 = 5;
+    pub const TIME: u8 = 6;
+    pub const UNAVAILABLE: u8 = 7;
+    /// sysexits: EX_UNAVAILABLE, EX_CONFIG.
+    pub const SERVE: u8 = 69;
+    pub const CONFIG: u8 = 78;
+
+    /// Returns a failure with an exit code.
+    pub fn new(code: u8, message: impl Display) -> Self {
+        Self { code, message: message.to_string() }
+    }
+
+    /// Returns a failure of no special kind.
+    pub fn other(message: impl Display) -> Self {
+        Self::new(1, message)
+    }
+
+    /// Returns a failure of whoever typed the command.
+    pub fn usage(message: impl Display) -> Self {
+        Self::new(2, message)
+    }
+
+    /// Prints the failure and returns its exit code.
+    pub fn report(self) -> ExitCode {
+        eprintln!("error: {}", self.message);
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let code = match status.code() {
+            Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition | Code::OutOfRange => 2,
+            Code::NotFound => Self::NOT_FOUND,
+            Code::PermissionDenied | Code::Unauthenticated => 4,
+            Code::DeadlineExceeded => Self::TIME,
+            Code::Unavailable | Code::ResourceExhausted | Code::Aborted => Self::UNAVAILABLE,
+            _ => 1,
+        };
+        let reason = status.get_details_error_info().map(|info| format!(" ({})", info.reason)).unwrap_or_default();
+        Self::new(code, format!("{}{reason}", status.message()))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::other(error)
+    }
+}

@@ -1,0 +1,167 @@
+//! Tables for people, JSON for programs. What a guest said is printed without its control characters.
+
+use comfy_table::{Table, presets::NOTHING};
+use palisade_proto::v1::{self, run_step_response::Message, step_event, step_result};
+use serde_json::{Value, json};
+
+use super::{Common, arguments::Output, component::to_json};
+
+/// Prints rows. `row` returns the cells for people and the JSON for programs.
+pub fn rows<T>(common: &Common, header: &[&str], items: &[&T], row: impl Fn(&T) -> (Vec<String>, Value)) {
+    let rows = items.iter().map(|item| row(item));
+    match common.output {
+        Output::Json => {
+            for (_, json) in rows {
+                println!("{json}");
+            }
+        }
+        Output::Table => {
+            let mut table = Table::new();
+            table.load_preset(NOTHING).set_header(header.iter().map(|name| name.to_uppercase()));
+            for (cells, _) in rows {
+                table.add_row(cells);
+            }
+            println!("{}", table.trim_fmt());
+        }
+    }
+}
+
+/// Returns a component's row.
+pub fn component(component: &v1::Component) -> (Vec<String>, Value) {
+    let kind = component.kind().as_str_name().to_lowercase();
+    let cells = vec![component.digest.clone(), kind, component.size_bytes.to_string(), component.aliases.join(" ")];
+    (cells, to_json(component))
+}
+
+/// Prints what a component is.
+pub fn inspection(common: &Common, inspection: &v1::ComponentInspection) {
+    let Some(component) = &inspection.component else { return };
+    if common.output == Output::Json {
+        let reach: Vec<_> = inspection.reach.iter().map(|r| json!({ "power": r.power, "description": r.description })).collect();
+        let json = json!({
+            "component": to_json(component),
+            "imports": inspection.imports,
+            "exports": inspection.exports,
+            "reach": reach,
+            "adapted": inspection.adapted,
+        });
+        println!("{json}");
+        return;
+    }
+    println!("{}", component.name);
+    let adapted = if inspection.adapted { ", adapted from WASI 0.1" } else { "" };
+    println!("{}{adapted}, {} bytes", component.kind().as_str_name().to_lowercase(), component.size_bytes);
+    for (title, names) in [("imports", &inspection.imports), ("exports", &inspection.exports)] {
+        println!("\n{title}:");
+        for name in names {
+            println!("  {}", safe(name));
+        }
+    }
+    println!("\ncould reach:");
+    for reach in &inspection.reach {
+        println!("  {:12} {}", reach.power, reach.description);
+    }
+}
+
+/// Returns a message of a step's stream as one line of JSON.
+pub fn message(message: &Message) -> Value {
+    match message {
+        Message::Accepted(accepted) => json!({ "accepted": { "step": accepted.step, "component": accepted.component } }),
+        Message::Event(event) => json!({ "event": self::event(event) }),
+        Message::Result(result) => json!({ "result": self::result(result) }),
+    }
+}
+
+fn event(event: &v1::StepEvent) -> Value {
+    let (name, value) = match &event.kind {
+        Some(step_event::Kind::Log(log)) => {
+            let fields: Value = log.fields.iter().map(|f| (f.key.clone(), f.value.clone().into())).collect::<serde_json::Map<_, _>>().into();
+            ("log", json!({ "level": log.level().as_str_name().to_lowercase(), "message": log.message, "fields": fields }))
+        }
+        Some(step_event::Kind::Progress(p)) => ("progress", json!({ "fraction": p.fraction, "message": p.message })),
+        Some(step_event::Kind::Output(chunk)) => {
+            let stream = chunk.stream().as_str_name().to_lowercase();
+            ("output", json!({ "stream": stream, "data": String::from_utf8_lossy(&chunk.data) }))
+        }
+        None => ("unknown", Value::Null),
+    };
+    json!({ "sequence": event.sequence, name: value })
+}
+
+fn result(result: &v1::StepResult) -> Value {
+    let output = serde_json::from_slice(&result.output)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&result.output).into_owned()));
+    let failure = result.failure.as_ref().map(|failure| {
+        let mut json = json!({ "code": failure.code, "message": failure.message });
+        if !failure.limit.is_empty() {
+            json["limit"] = failure.limit.clone().into();
+            json["limit_value"] = failure.limit_value.into();
+        }
+        json
+    });
+    let usage = result.usage.as_ref().map(|usage| {
+        json!({
+            "fuel": usage.fuel,
+            "memory_peak_bytes": usage.memory_peak_bytes,
+            "wall_time_ms": milliseconds(&usage.wall_time),
+            "cpu_time_ms": milliseconds(&usage.cpu_time),
+            "input_bytes": usage.input_bytes,
+            "output_bytes": usage.output_bytes,
+            "stdio_bytes": usage.stdio_bytes,
+            "events": usage.events,
+            "disk_bytes": usage.disk_bytes,
+            "disk_entries": usage.disk_entries,
+        })
+    });
+    json!({
+        "step": result.step,
+        "outcome": outcome(result.outcome()),
+        "output": output,
+        "exit_code": result.exit_code,
+        "failure": failure,
+        "usage": usage,
+    })
+}
+
+/// Returns an outcome as a word.
+pub fn outcome(outcome: step_result::Outcome) -> String {
+    outcome.as_str_name().to_lowercase()
+}
+
+/// Returns a failure as a line.
+pub fn failure(failure: &v1::StepFailure) -> String {
+    format!("{} ({})", safe(&failure.message), safe(&failure.code))
+}
+
+/// Returns what a step used, as a line.
+pub fn usage(usage: &v1::StepUsage) -> String {
+    format!(
+        "used {} fuel, {:.1} MiB of memory at most, {:.1} ms ({:.1} ms of processor time), {} bytes out, {:+} bytes on disk",
+        usage.fuel,
+        usage.memory_peak_bytes as f64 / f64::from(1 << 20),
+        milliseconds(&usage.wall_time),
+        milliseconds(&usage.cpu_time),
+        usage.output_bytes + usage.stdio_bytes,
+        usage.disk_bytes,
+    )
+}
+
+/// Returns a log event as a line.
+pub fn log(log: &v1::LogEvent) -> String {
+    let fields: String = log.fields.iter().map(|f| format!(" {}={}", safe(&f.key), safe(&f.value))).collect();
+    format!("{:5} {}{fields}", log.level().as_str_name(), safe(&log.message))
+}
+
+/// Returns a guest's text without control characters: it must not drive the terminal.
+pub fn safe(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// Returns a resource name for an id, or the name that it is already.
+pub fn resource(collection: &str, id: &str) -> String {
+    if id.starts_with(&format!("{collection}/")) { id.into() } else { format!("{collection}/{id}") }
+}
+
+fn milliseconds(time: &Option<prost_types::Duration>) -> f64 {
+    time.as_ref().map_or(0.0, |t| t.seconds as f64 * 1e3 + f64::from(t.nanos) / 1e6)
+}

@@ -1,0 +1,43 @@
+//! `palisade serve`.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{Common, Failure, arguments};
+use crate::{
+    config::{self, Config},
+    serve::{Daemon, ServeError},
+};
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn serve(arguments: arguments::Serve, common: &Common) -> Result<(), Failure> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+
+    let mut config = match &arguments.config {
+        Some(file) => config::load(file).map_err(|e| Failure::new(Failure::CONFIG, e))?,
+        None => Config::default(),
+    };
+    if let Some(dir) = &common.data_dir {
+        config.data_dir = std::path::absolute(dir)?;
+    }
+    if let Some(socket) = arguments.socket {
+        config.listen.socket = std::path::absolute(socket)?;
+    }
+    // Before anything is started, so that no signal is missed.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let daemon = Daemon::start(config).await.map_err(|error| match error {
+        ServeError::Config(_) => Failure::new(Failure::CONFIG, error),
+        error => Failure::new(Failure::SERVE, error),
+    })?;
+    for address in daemon.addresses() {
+        println!("{address}");
+    }
+    let told = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    daemon.serve_until(told).await.map_err(|error| Failure::new(Failure::SERVE, error))
+}

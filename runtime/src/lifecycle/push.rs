@@ -1,0 +1,139 @@
+//! How a component comes in: spooled, hashed, inspected and compiled in a jail, and only then kept.
+
+use std::{
+    collections::HashMap,
+    io::{self, Write as _},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::Lifecycle;
+use crate::{
+    step::{Digest, Name},
+    store::{Component, ComponentError},
+    worker::{Compiled, CompileError},
+};
+
+/// A component that is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    #[error("the component has more than {0} bytes, which is the limit `component_bytes`")]
+    TooLarge(u64),
+    #[error("`digest` is {expected}, but the bytes that came have {found}")]
+    DigestMismatch { expected: Digest, found: Digest },
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    #[error(transparent)]
+    Store(#[from] ComponentError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<JoinError> for PushError {
+    fn from(error: JoinError) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+/// A component on its way in. Dropping it leaves nothing.
+pub struct Push {
+    lifecycle: Lifecycle,
+    spooled: NamedTempFile,
+    hasher: Sha256,
+    bytes: u64,
+    max: u64,
+}
+
+/// One compilation of a component at a time: whoever comes second waits and finds the artifact.
+#[derive(Default)]
+pub(super) struct Compiling(Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Lifecycle {
+    /// Begins to take a component.
+    pub fn push(&self) -> io::Result<Push> {
+        let max = self.config().limits.component_bytes;
+        Ok(Push { lifecycle: self.clone(), spooled: self.components().spool()?, hasher: Sha256::new(), bytes: 0, max })
+    }
+
+    /// Compiles a component that is kept, unless its artifact is there: after an upgrade, or a cleared cache.
+    pub(super) async fn ensure_artifact(&self, digest: Digest) -> Result<(), PushError> {
+        let path = self.components().artifact(digest, &self.hello().engine);
+        if path.exists() {
+            return Ok(());
+        }
+        let _alone = self.0.compiling.alone(digest).await;
+        if path.exists() {
+            return Ok(());
+        }
+        let (compiled, artifact) = self.compile(&self.components().wasm(digest)).await?;
+        let this = self.clone();
+        spawn_blocking(move || this.components().add_artifact(digest, &compiled.engine, artifact.path())).await??;
+        Ok(())
+    }
+
+    async fn compile(&self, component: &std::path::Path) -> Result<(Compiled, NamedTempFile), PushError> {
+        let artifact = self.components().spool()?;
+        let compiled = self.0.compiler.compile(component, artifact.path()).await?;
+        Ok((compiled, artifact))
+    }
+}
+
+impl Push {
+    /// Adds bytes.
+    pub fn write(&mut self, chunk: &[u8]) -> Result<(), PushError> {
+        self.bytes += chunk.len() as u64;
+        if self.bytes > self.max {
+            return Err(PushError::TooLarge(self.max));
+        }
+        self.hasher.update(chunk);
+        Ok(self.spooled.write_all(chunk)?)
+    }
+
+    /// Takes the component in, if it is acceptable. The same bytes once more are a success.
+    pub async fn finish(self, expected: Option<Digest>, alias: Option<Name>) -> Result<Arc<Component>, PushError> {
+        let Self { lifecycle, spooled, hasher, .. } = self;
+        let digest = Digest::from(hasher);
+        if let Some(expected) = expected
+            && expected != digest
+        {
+            return Err(PushError::DigestMismatch { expected, found: digest });
+        }
+        let _alone = lifecycle.0.compiling.alone(digest).await;
+        let component = match lifecycle.components().get(digest) {
+            Some(component) => component,
+            None => lifecycle.take_in(digest, spooled).await?,
+        };
+        if let Some(alias) = alias {
+            let digest = component.digest;
+            spawn_blocking(move || lifecycle.components().alias(alias, digest)).await??;
+        }
+        Ok(component)
+    }
+}
+
+impl Lifecycle {
+    async fn take_in(&self, digest: Digest, spooled: NamedTempFile) -> Result<Arc<Component>, PushError> {
+        let (compiled, artifact) = self.compile(spooled.path()).await?;
+        let this = self.clone();
+        let kept = spawn_blocking(move || {
+            spooled.as_file().sync_all()?;
+            let Compiled { inspection, engine } = compiled;
+            this.components().add(digest, inspection, &engine, spooled.path(), artifact.path())
+        });
+        Ok(kept.await??)
+    }
+}
+
+impl Compiling {
+    async fn alone(&self, digest: Digest) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            locks.entry(digest).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+}

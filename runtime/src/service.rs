@@ -1,0 +1,102 @@
+//! The callers' contract over gRPC. Only this module and the command line's client say `tonic`.
+
+mod callers;
+mod components;
+mod convert;
+mod listen;
+mod status;
+mod steps;
+mod system;
+mod workspaces;
+
+use std::{future::Future, time::Duration};
+
+use palisade_proto::v1::{
+    components_server::ComponentsServer, steps_server::StepsServer, system_server::SystemServer,
+    workspaces_server::WorkspacesServer,
+};
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+
+pub use listen::{Listener, ListenError};
+
+use crate::lifecycle::Lifecycle;
+
+/// Largest message in either direction: an input or output of the largest size, and its envelope.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Largest header list of a request.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+
+/// How long a caller that does not end its connection is waited for at shutdown.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Serves callers on `listener` until `stop` is done; then `drain` is awaited while connections are still answered.
+pub async fn serve(
+    lifecycle: Lifecycle,
+    listener: Listener,
+    stop: impl Future<Output = ()>,
+    drain: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let limits = lifecycle.config().limits.clone();
+    let allowed = callers::Only::new(&lifecycle);
+    macro_rules! service {
+        ($server:ident, $service:expr) => {{
+            let server = $server::new($service);
+            let server = server.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+            tonic::service::interceptor::InterceptedService::new(server, allowed.clone())
+        }};
+    }
+    let guarded_health = tonic::service::interceptor::InterceptedService::new(health_service, allowed.clone());
+    let reflection = |bytes| {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(bytes)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    set_health(&health, true).await;
+    // What is not set here is unlimited in the library.
+    let mut builder = Server::builder()
+        .max_concurrent_streams(limits.connection_requests as u32)
+        .concurrency_limit_per_connection(limits.connection_requests as usize)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_max_local_error_reset_streams(Some(256))
+        .http2_max_pending_accept_reset_streams(Some(20))
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)));
+    let mut router = builder
+        .add_service(service!(StepsServer, steps::Service(lifecycle.clone())))
+        .add_service(service!(ComponentsServer, components::Service(lifecycle.clone())))
+        .add_service(service!(WorkspacesServer, workspaces::Service(lifecycle.clone())))
+        .add_service(service!(SystemServer, system::Service(lifecycle)))
+        .add_service(guarded_health);
+    if let Ok(service) = reflection(palisade_proto::DESCRIPTORS).build_v1() {
+        router = router.add_service(tonic::service::interceptor::InterceptedService::new(service, allowed.clone()));
+    }
+    // Python's grpcio-reflection still asks in this version.
+    if let Ok(service) = reflection(palisade_proto::DESCRIPTORS).build_v1alpha() {
+        router = router.add_service(tonic::service::interceptor::InterceptedService::new(service, allowed.clone()));
+    }
+    let goodbye = tokio_util::sync::CancellationToken::new();
+    let serving = router.serve_with_incoming_shutdown(listener.incoming(limits.connections), goodbye.clone().cancelled_owned());
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served,
+        () = async {
+            stop.await;
+            set_health(&health, false).await;
+            drain.await;
+            goodbye.cancel();
+        } => {}
+    }
+    // A connection that never finishes its preface would hold the server for ever.
+    tokio::time::timeout(GOODBYE, serving).await.unwrap_or(Ok(()))
+}
+
+async fn set_health(health: &HealthReporter, serving: bool) {
+    use tonic_health::ServingStatus::{NotServing, Serving};
+    let status = if serving { Serving } else { NotServing };
+    for service in ["", "palisade.v1.Steps", "palisade.v1.Components", "palisade.v1.Workspaces", "palisade.v1.System"] {
+        health.set_service_status(service, status).await;
+    }
+}

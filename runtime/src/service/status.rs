@@ -1,0 +1,143 @@
+//! Every failure as a gRPC status: a code, a stable reason, and what to do about it. The one place where our errors
+//! meet the wire.
+
+use std::{io, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use tracing::error;
+
+use crate::{
+    lifecycle::{AdmitError, PushError, RunError},
+    step::BadLimit,
+    store::{ComponentError, WorkspaceError},
+    wire::Refusal,
+    worker::{CompileError, WorkerError},
+};
+
+/// `ErrorInfo.domain` of every failure.
+const DOMAIN: &str = "palisade.v1";
+
+/// When to come back after a refusal for want of room.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Returns a failure with a stable reason.
+pub fn refuse(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    with(code, message.into(), info(reason))
+}
+
+/// Returns a failure that names a field of the request.
+pub fn bad_field(reason: &str, field: &str, message: impl Into<String>) -> Status {
+    let message = message.into();
+    let mut details = info(reason);
+    details.add_bad_request_violation(field, &message);
+    with(Code::InvalidArgument, message, details)
+}
+
+fn info(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, [])
+}
+
+fn with(code: Code, message: String, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, message, details)
+}
+
+fn retry_later(code: Code, reason: &str, message: String) -> Status {
+    let mut details = info(reason);
+    details.set_retry_info(Some(RETRY));
+    with(code, message, details)
+}
+
+fn quota(reason: &str, subject: &str, message: String) -> Status {
+    let mut details = info(reason);
+    details.add_quota_failure_violation(subject, &message);
+    with(Code::ResourceExhausted, message, details)
+}
+
+pub fn run(error: RunError) -> Status {
+    let message = error.to_string();
+    match error {
+        RunError::Component(error) => component(error),
+        RunError::Workspace(error) => workspace(error),
+        RunError::Compile(error) => push(error),
+        RunError::NotRunnable(_) => bad_field("NOT_RUNNABLE", "component", message),
+        RunError::NoMount { .. } => bad_field("MOUNT_NOT_FOUND", "mounts", message),
+        RunError::Field { field, .. } => bad_field("FIELD_INVALID", field, message),
+        RunError::Limit(error) => limit(error),
+        RunError::InputTooLarge { .. } => bad_field("INPUT_TOO_LARGE", "input", message),
+        RunError::Admit(AdmitError::QueueFull { .. }) => retry_later(Code::ResourceExhausted, "QUEUE_FULL", message),
+        RunError::Admit(AdmitError::ShuttingDown) => retry_later(Code::Unavailable, "SHUTTING_DOWN", message),
+        RunError::Worker(WorkerError::Wire(_)) => bad_field("FIELD_INVALID", "input", message),
+        RunError::Worker(_) => {
+            error!(message, "no worker");
+            retry_later(Code::Unavailable, "WORKER_UNAVAILABLE", "no worker can run the step: see the daemon's log".into())
+        }
+    }
+}
+
+pub fn limit(error: BadLimit) -> Status {
+    let BadLimit::OutOfRange { name, .. } = error;
+    bad_field("LIMIT_INVALID", name, error.to_string())
+}
+
+pub fn push(error: PushError) -> Status {
+    let message = error.to_string();
+    match error {
+        PushError::TooLarge(_) => bad_field("COMPONENT_TOO_LARGE", "chunk", message),
+        PushError::DigestMismatch { .. } => bad_field("DIGEST_MISMATCH", "header.digest", message),
+        PushError::Compile(CompileError::Refused(refusal)) => {
+            let reason = match refusal {
+                Refusal::NotWasm => "NOT_WASM",
+                Refusal::Invalid(_) => "WASM_INVALID",
+                Refusal::UnknownImports(_) => "IMPORT_UNKNOWN",
+                Refusal::NothingToRun(_) => "EXPORT_MISSING",
+                Refusal::TooMuch { .. } => "COMPILE_LIMIT",
+            };
+            bad_field(reason, "chunk", message)
+        }
+        PushError::Compile(CompileError::Timeout(_) | CompileError::Died(_)) => bad_field("COMPILE_LIMIT", "chunk", message),
+        PushError::Compile(CompileError::Violation(_)) => internal(&message),
+        PushError::Compile(CompileError::Io(error)) | PushError::Io(error) => storage(error),
+        PushError::Store(error) => component(error),
+    }
+}
+
+pub fn component(error: ComponentError) -> Status {
+    let message = error.to_string();
+    match error {
+        ComponentError::NotFound(_) => refuse(Code::NotFound, "COMPONENT_NOT_FOUND", message),
+        ComponentError::BadReference(_) => bad_field("FIELD_INVALID", "component", message),
+        ComponentError::TooMany(_) => quota("TOO_MANY_COMPONENTS", "components", message),
+        ComponentError::Io(error) => storage(error),
+    }
+}
+
+pub fn workspace(error: WorkspaceError) -> Status {
+    let message = error.to_string();
+    match error {
+        WorkspaceError::NotFound(_) => refuse(Code::NotFound, "WORKSPACE_NOT_FOUND", message),
+        WorkspaceError::BadReference(_) => bad_field("FIELD_INVALID", "workspace", message),
+        WorkspaceError::Exists(_) => refuse(Code::AlreadyExists, "WORKSPACE_EXISTS", message),
+        WorkspaceError::Busy(_) => retry_later(Code::Aborted, "WORKSPACE_BUSY", message),
+        WorkspaceError::TooMany(_) => quota("TOO_MANY_WORKSPACES", "workspaces", message),
+        WorkspaceError::BadPath(..) => bad_field("FIELD_INVALID", "path", message),
+        WorkspaceError::NoFile(_) => refuse(Code::NotFound, "FILE_NOT_FOUND", message),
+        WorkspaceError::QuotaExceeded(_) => quota("QUOTA_EXCEEDED", "workspace", message),
+        WorkspaceError::TooDeep(_) => refuse(Code::FailedPrecondition, "WORKSPACE_TOO_DEEP", message),
+        WorkspaceError::Io(error) => storage(error),
+    }
+}
+
+/// The caller is told whether the disk is full; what else is wrong with it is for the log.
+pub fn storage(error: io::Error) -> Status {
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        let message = "the daemon's disk is full: free space below `data_dir` and retry";
+        return retry_later(Code::ResourceExhausted, "STORAGE_FULL", message.into());
+    }
+    internal(&error.to_string())
+}
+
+pub fn internal(message: &str) -> Status {
+    error!(message, "internal failure");
+    refuse(Code::Internal, "INTERNAL", "the daemon failed: see its log")
+}

@@ -1,0 +1,185 @@
+//! `Workspaces`: directories that outlive a step, and the files in them.
+
+use std::{io::Read as _, path::PathBuf, pin::Pin};
+
+use futures::{Stream, StreamExt as _};
+use palisade_proto::v1::{self, put_file_request::Message, workspaces_server::Workspaces};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, spawn_blocking},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    components::{bad_page_token, page_size},
+    convert, status,
+};
+use crate::{
+    lifecycle::Lifecycle,
+    step::{Name, Quota},
+    store::{
+        self, WorkspaceError, random_id,
+        workspace_files::{self, FileEntry, FileKind, Upload},
+    },
+    wire::CHUNK_BYTES_MAX,
+};
+
+/// Bytes of one chunk of a download.
+const DOWNLOAD_CHUNK_BYTES: usize = 64 << 10;
+
+/// Serves `palisade.v1.Workspaces`.
+pub struct Service(pub Lifecycle);
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Workspaces for Service {
+    async fn create_workspace(
+        &self,
+        request: Request<v1::CreateWorkspaceRequest>,
+    ) -> Result<Response<v1::Workspace>, Status> {
+        let request = request.into_inner();
+        let limits = &self.0.config().limits;
+        let quota = Quota {
+            bytes: limits.workspace_bytes.grant("quota_bytes", request.quota_bytes).map_err(status::limit)?,
+            entries: limits.workspace_entries.grant("quota_entries", request.quota_entries).map_err(status::limit)?,
+        };
+        let id = if request.workspace_id.is_empty() { format!("w{}", random_id()) } else { request.workspace_id };
+        let name: Name = id.parse().map_err(|e: crate::step::BadName| status::bad_field("FIELD_INVALID", "workspace_id", e.to_string()))?;
+        let workspaces = self.0.workspaces().clone();
+        let workspace = blocking(move || workspaces.create(name, quota)).await?;
+        self.workspace(workspace).await.map(Response::new)
+    }
+
+    async fn list_workspaces(
+        &self,
+        request: Request<v1::ListWorkspacesRequest>,
+    ) -> Result<Response<v1::ListWorkspacesResponse>, Status> {
+        let request = request.into_inner();
+        let count = page_size(request.page_size)?;
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(token.parse::<Name>().map_err(|_| bad_page_token())?),
+        };
+        let found = self.0.workspaces().list(after, count);
+        let next_page_token = match found.last() {
+            Some(last) if found.len() == count => last.name.to_string(),
+            _ => String::new(),
+        };
+        let mut workspaces = Vec::new();
+        for workspace in found {
+            workspaces.push(self.workspace(workspace).await?);
+        }
+        Ok(Response::new(v1::ListWorkspacesResponse { workspaces, next_page_token }))
+    }
+
+    async fn delete_workspace(&self, request: Request<v1::DeleteWorkspaceRequest>) -> Result<Response<()>, Status> {
+        let (workspaces, name) = (self.0.workspaces().clone(), request.into_inner().name);
+        blocking(move || workspaces.delete(&name)).await?;
+        Ok(Response::new(()))
+    }
+
+    async fn put_file(&self, request: Request<Streaming<v1::PutFileRequest>>) -> Result<Response<v1::File>, Status> {
+        let mut messages = request.into_inner();
+        let Some(Message::Header(header)) = messages.message().await?.and_then(|m| m.message) else {
+            return Err(status::bad_field("FIELD_INVALID", "header", "the first message must be `header`"));
+        };
+        let workspaces = self.0.workspaces().clone();
+        let mut upload = blocking(move || {
+            let workspace = workspaces.find(&header.workspace)?;
+            Upload::begin(workspaces.lease(&workspace.name)?, &header.path, workspaces.spool())
+        })
+        .await?;
+        while let Some(message) = messages.next().await {
+            let Some(Message::Chunk(chunk)) = message?.message else {
+                return Err(status::bad_field("FIELD_INVALID", "chunk", "every message after the first must be `chunk`"));
+            };
+            if chunk.len() > CHUNK_BYTES_MAX {
+                let message = format!("`chunk` has {} bytes; at most {CHUNK_BYTES_MAX} are allowed", chunk.len());
+                return Err(status::bad_field("FIELD_INVALID", "chunk", message));
+            }
+            upload = blocking(move || upload.write(&chunk).map(|()| upload)).await?;
+        }
+        let entry = blocking(move || upload.finish()).await?;
+        Ok(Response::new(file(entry)))
+    }
+
+    type GetFileStream = Responses<v1::GetFileResponse>;
+
+    async fn get_file(&self, request: Request<v1::GetFileRequest>) -> Result<Response<Self::GetFileStream>, Status> {
+        let request = request.into_inner();
+        let root = self.root(&request.workspace)?;
+        let mut file = blocking(move || workspace_files::open(&root, &request.path)).await?;
+        Ok(Response::new(streamed(move |send| {
+            loop {
+                let mut chunk = vec![0; DOWNLOAD_CHUNK_BYTES];
+                let read = file.read(&mut chunk)?;
+                chunk.truncate(read);
+                if read == 0 || !send(v1::GetFileResponse { chunk: chunk.into() }) {
+                    return Ok(());
+                }
+            }
+        })))
+    }
+
+    type ListFilesStream = Responses<v1::File>;
+
+    async fn list_files(&self, request: Request<v1::ListFilesRequest>) -> Result<Response<Self::ListFilesStream>, Status> {
+        let request = request.into_inner();
+        let root = self.root(&request.workspace)?;
+        Ok(Response::new(streamed(move |send| {
+            workspace_files::list(&root, &request.path, &mut |entry| send(file(entry)))
+        })))
+    }
+}
+
+impl Service {
+    fn root(&self, reference: &str) -> Result<PathBuf, Status> {
+        let workspace = self.0.workspaces().find(reference).map_err(status::workspace)?;
+        Ok(self.0.workspaces().path(&workspace.name))
+    }
+
+    async fn workspace(&self, workspace: store::Workspace) -> Result<v1::Workspace, Status> {
+        let root = self.0.workspaces().path(&workspace.name);
+        let used = blocking(move || workspace_files::used(&root)).await?;
+        Ok(v1::Workspace {
+            name: format!("workspaces/{}", workspace.name),
+            create_time: Some(workspace.create_time.into()),
+            quota_bytes: convert::int(workspace.quota.bytes),
+            quota_entries: convert::int(workspace.quota.entries),
+            used_bytes: convert::int(used.bytes),
+            used_entries: convert::int(used.entries),
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WorkspaceError> + Send + 'static,
+) -> Result<T, Status> {
+    let done = spawn_blocking(work).await;
+    done.map_err(|e: JoinError| WorkspaceError::Io(e.into())).flatten().map_err(status::workspace)
+}
+
+/// Returns what `produce` sends, as fast as the caller takes it.
+fn streamed<T: Send + 'static>(
+    produce: impl FnOnce(&mut dyn FnMut(T) -> bool) -> Result<(), WorkspaceError> + Send + 'static,
+) -> Responses<T> {
+    let (sender, received) = mpsc::channel(16);
+    spawn_blocking(move || {
+        let mut send = |item| sender.blocking_send(Ok(item)).is_ok();
+        if let Err(error) = produce(&mut send) {
+            let _ = sender.blocking_send(Err(status::workspace(error))); // fails if the caller hung up
+        }
+    });
+    Box::pin(ReceiverStream::new(received))
+}
+
+fn file(entry: FileEntry) -> v1::File {
+    let kind = match entry.kind {
+        FileKind::Regular => v1::file::Type::Regular,
+        FileKind::Directory => v1::file::Type::Directory,
+        FileKind::SymbolicLink => v1::file::Type::SymbolicLink,
+    };
+    v1::File { path: entry.path, r#type: kind.into(), size_bytes: convert::int(entry.bytes) }
+}

@@ -1,0 +1,29 @@
+//! What the daemon keeps on disk: components, their compiled artifacts, and workspaces.
+//!
+//! ```text
+//! data_dir/lock                               one daemon at a time
+//!          components/<hex>.wasm, <hex>.json  as pushed; what they are
+//!          aliases/<alias>                    a digest
+//!          artifacts/<engine>/<hex>.cwasm     compiled; can be deleted at any time
+//!          spool/                             half-done work, emptied at start
+//!          tenants/<tenant>/workspaces/<id>/  the files of a workspace
+//!          tenants/<tenant>/quotas/<id>.json  its quota
+//! ```
+
+mod components;
+mod durable;
+mod lock;
+pub mod workspace_files;
+mod workspaces;
+
+pub use components::{Component, ComponentError, Components};
+pub use lock::{DataDir, DataDirError};
+pub use workspaces::{Lease, Workspace, WorkspaceError, Workspaces};
+
+/// Returns 128 random bits as hex digits: a name that nobody can guess or has used.
+pub fn random_id() -> String {
+    let mut bits = [0; 16];
+    // Only a kernel without random numbers fails here; then uniqueness is left to the caller's checks.
+    let _ = rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty());
+    bits.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,220 @@
+//! Workspaces: directories with a quota that serve one step, or one upload, at a time.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs, io,
+    ops::Bound::{Excluded, Unbounded},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{DataDir, durable, workspace_files};
+use crate::step::{Name, Quota};
+
+/// A workspace, as it was made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Workspace {
+    pub name: Name,
+    pub quota: Quota,
+    pub create_time: SystemTime,
+}
+
+/// The workspaces of a tenant.
+#[derive(Clone)]
+pub struct Workspaces(Arc<Inner>);
+
+struct Inner {
+    folder: PathBuf,
+    quota_folder: PathBuf,
+    spool: PathBuf,
+    max: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    workspaces: BTreeMap<Name, Workspace>,
+    leased: HashSet<Name>,
+}
+
+/// What went wrong with a workspace or a file in it.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    #[error("there is no workspace `{0}`: create it first, or list what there is")]
+    NotFound(String),
+    #[error("`{0}` is not `workspaces/<id>`")]
+    BadReference(String),
+    #[error("there is a workspace `{0}` already")]
+    Exists(Name),
+    #[error("workspace `{0}` is in use by a step or an upload: it serves one at a time")]
+    Busy(Name),
+    #[error("there are {0} workspaces already, which is the limit `workspaces`: delete some first")]
+    TooMany(u64),
+    #[error("path `{0}` {1}")]
+    BadPath(String, &'static str),
+    #[error("there is no file `{0}`")]
+    NoFile(String),
+    #[error("the workspace's quota of {} bytes and {} entries does not allow it", .0.bytes, .0.entries)]
+    QuotaExceeded(Quota),
+    #[error("the workspace nests directories more than {0} deep: delete it")]
+    TooDeep(usize),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The exclusive use of a workspace. Dropping it frees the workspace; one of a single step is deleted.
+pub struct Lease {
+    inner: Arc<Inner>,
+    path: PathBuf,
+    quota: Quota,
+    /// `None` is the workspace of a single step.
+    name: Option<Name>,
+}
+
+impl Workspaces {
+    /// Reads what there is and removes workspaces that single steps of an earlier daemon left.
+    pub fn open(data_dir: &DataDir, max: u64) -> io::Result<Self> {
+        let (folder, quota_folder, spool) = (data_dir.workspaces(), data_dir.quotas(), data_dir.spool());
+        let mut state = State::default();
+        for entry in fs::read_dir(&quota_folder)? {
+            let workspace: Workspace = serde_json::from_slice(&fs::read(entry?.path())?)?;
+            state.workspaces.insert(workspace.name.clone(), workspace);
+        }
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let known = entry.file_name().to_str().is_some_and(|name| {
+                name.parse::<Name>().is_ok_and(|name| state.workspaces.contains_key(&name))
+            });
+            if !known {
+                workspace_files::remove_tree(&entry.path())?;
+            }
+        }
+        Ok(Self(Arc::new(Inner { folder, quota_folder, spool, max, state: Mutex::new(state) })))
+    }
+
+    /// Makes an empty workspace. Blocks.
+    pub fn create(&self, name: Name, quota: Quota) -> Result<Workspace, WorkspaceError> {
+        let inner = &self.0;
+        let mut state = inner.state();
+        if state.workspaces.contains_key(&name) {
+            return Err(WorkspaceError::Exists(name));
+        }
+        if state.workspaces.len() as u64 >= inner.max {
+            return Err(WorkspaceError::TooMany(inner.max));
+        }
+        let workspace = Workspace { name: name.clone(), quota, create_time: SystemTime::now() };
+        fs::create_dir_all(inner.folder.join(name.as_str()))?;
+        let record = serde_json::to_vec(&workspace).map_err(io::Error::other)?;
+        durable::write(&inner.record(&name), &record, &inner.spool)?;
+        state.workspaces.insert(name, workspace.clone());
+        Ok(workspace)
+    }
+
+    /// Returns the workspace that `reference` names: `workspaces/<id>`.
+    pub fn find(&self, reference: &str) -> Result<Workspace, WorkspaceError> {
+        let shown = || reference.chars().take(80).collect::<String>();
+        let name = reference.strip_prefix("workspaces/").ok_or_else(|| WorkspaceError::BadReference(shown()))?;
+        let name: Name = name.parse().map_err(|_| WorkspaceError::BadReference(shown()))?;
+        self.0.state().workspaces.get(&name).cloned().ok_or_else(|| WorkspaceError::NotFound(shown()))
+    }
+
+    /// Returns up to `count` workspaces after `after`, by name.
+    pub fn list(&self, after: Option<Name>, count: usize) -> Vec<Workspace> {
+        let from = after.map_or(Unbounded, Excluded);
+        self.0.state().workspaces.range((from, Unbounded)).take(count).map(|(_, workspace)| workspace.clone()).collect()
+    }
+
+    /// Deletes a workspace and its files. Blocks.
+    pub fn delete(&self, reference: &str) -> Result<(), WorkspaceError> {
+        let workspace = self.find(reference)?;
+        let lease = self.lease(&workspace.name)?;
+        durable::remove(&self.0.record(&workspace.name))?;
+        self.0.state().workspaces.remove(&workspace.name);
+        workspace_files::remove_tree(&lease.path)?;
+        Ok(())
+    }
+
+    /// Takes a workspace for one step or one upload.
+    pub fn lease(&self, name: &Name) -> Result<Lease, WorkspaceError> {
+        let mut state = self.0.state();
+        let Some(workspace) = state.workspaces.get(name) else {
+            return Err(WorkspaceError::NotFound(name.to_string()));
+        };
+        let quota = workspace.quota;
+        if !state.leased.insert(name.clone()) {
+            return Err(WorkspaceError::Busy(name.clone()));
+        }
+        let path = self.path(name);
+        Ok(Lease { inner: self.0.clone(), path, quota, name: Some(name.clone()) })
+    }
+
+    /// Makes an empty workspace for a single step.
+    pub fn lease_temporary(&self, step: &str, quota: Quota) -> Result<Lease, WorkspaceError> {
+        // A dot comes first in no name, so it collides with no workspace.
+        let path = self.0.folder.join(format!(".{step}"));
+        fs::create_dir(&path)?;
+        Ok(Lease { inner: self.0.clone(), path, quota, name: None })
+    }
+
+    /// Returns where uploads wait until they are complete.
+    pub fn spool(&self) -> &Path {
+        &self.0.spool
+    }
+
+    /// Returns the directory of a workspace.
+    pub fn path(&self, name: &Name) -> PathBuf {
+        self.0.folder.join(name.as_str())
+    }
+}
+
+impl Lease {
+    /// Returns the directory of the workspace.
+    pub fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Returns the quota of the workspace, whatever is in it.
+    pub fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// Returns what may still be added. Walks the whole workspace unless it serves a single step. Blocks.
+    pub fn left(&self) -> Result<Quota, WorkspaceError> {
+        if self.name.is_none() {
+            return Ok(self.quota);
+        }
+        let used = workspace_files::used(&self.path)?;
+        Ok(Quota {
+            bytes: self.quota.bytes.saturating_sub(used.bytes),
+            entries: self.quota.entries.saturating_sub(used.entries),
+        })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match &self.name {
+            Some(name) => drop(self.inner.state().leased.remove(name)),
+            // Nearly always empty, and then one call; else a tree of up to its quota, which blocks too long for here.
+            None => {
+                if fs::remove_dir(&self.path).is_err() {
+                    let path = std::mem::take(&mut self.path);
+                    std::thread::spawn(move || workspace_files::remove_tree(&path));
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn record(&self, name: &Name) -> PathBuf {
+        self.quota_folder.join(format!("{name}.json"))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

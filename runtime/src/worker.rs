@@ -1,0 +1,13 @@
+//! The daemon's side of its jailed processes: starts them, talks to them, and outlives them.
+//!
+//! A worker's every frame is hostile input. One that breaks the rules is killed, and its steps end as lost.
+
+mod compiler;
+mod pool;
+mod process;
+mod steps;
+
+pub use compiler::{Compiled, CompileError, CompileLimits, Compiler};
+pub use pool::{Hello, Workers, WorkerError};
+pub use process::Spawner;
+pub use steps::{Message, Running};

@@ -1,0 +1,149 @@
+//! Compiles components, each in a jailed process of its own that ends with it.
+
+use std::{path::Path, time::Duration};
+
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Semaphore,
+    time::timeout,
+};
+
+use super::process::{Process, Spawner};
+use crate::wire::{self, CHUNK_BYTES_MAX, FromCompiler, Inspection, Refusal, ToCompiler, WallState, WireError};
+
+/// Compilations at once: each takes as many processors as there are.
+const AT_ONCE: usize = 2;
+
+/// Bounds of one compilation.
+#[derive(Debug, Clone, Copy)]
+pub struct CompileLimits {
+    pub timeout: Duration,
+    pub memory_bytes: u64,
+    pub artifact_bytes: u64,
+}
+
+/// Starts compilers.
+pub struct Compiler {
+    spawner: Spawner,
+    limits: CompileLimits,
+    allow_missing: Vec<String>,
+    slots: Semaphore,
+}
+
+/// What a compiler made of a component.
+pub struct Compiled {
+    pub inspection: Inspection,
+    pub engine: String,
+}
+
+/// A component that was not compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("compiling took more than `compile_timeout_ms` of {0}")]
+    Timeout(u64),
+    #[error("the compiler was stopped, as a rule by `compile_memory_bytes` or `compile_timeout_ms`: {0}")]
+    Died(String),
+    #[error("the compiler broke the rules: {0}")]
+    Violation(String),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl Compiler {
+    /// Returns a compiler.
+    pub fn new(spawner: Spawner, limits: CompileLimits, allow_missing: Vec<String>) -> Self {
+        Self { spawner, limits, allow_missing, slots: Semaphore::new(AT_ONCE) }
+    }
+
+    /// Compiles the component in `component` and writes its artifact to `artifact`, which is durable on return.
+    pub async fn compile(&self, component: &Path, artifact: &Path) -> Result<Compiled, CompileError> {
+        let _slot = self.slots.acquire().await.map_err(std::io::Error::other)?;
+        let mut process = self.spawner.spawn("compile").await?;
+        let talked = timeout(self.limits.timeout, self.talk(&mut process, component, artifact)).await;
+        let end = process.end().await;
+        match talked {
+            Ok(Err(Talk::Compile(error))) => Err(error),
+            Ok(Err(Talk::Wire(WireError::Closed | WireError::Io(_)))) => Err(CompileError::Died(end)),
+            Ok(Err(Talk::Wire(error))) => Err(CompileError::Violation(error.to_string())),
+            Ok(Ok(compiled)) => Ok(compiled),
+            Err(_) => Err(CompileError::Timeout(self.limits.timeout.as_millis() as u64)),
+        }
+    }
+
+    async fn talk(&self, process: &mut Process, component: &Path, artifact: &Path) -> Result<Compiled, Talk> {
+        let socket = &mut process.socket;
+        let mut component = File::open(component).await?;
+        let component_bytes = component.metadata().await?.len();
+        let start = ToCompiler::Start {
+            component_bytes,
+            artifact_bytes_max: self.limits.artifact_bytes,
+            // Of processor time there is more than of time: functions compile on all processors.
+            cpu_seconds: self.limits.timeout.as_secs().max(1) * 4,
+            memory_bytes: self.limits.memory_bytes,
+        };
+        socket.write_all(&wire::encode(&start)?).await.map_err(WireError::Io)?;
+        let mut chunk = vec![0; CHUNK_BYTES_MAX];
+        loop {
+            let read = component.read(&mut chunk).await?;
+            if read == 0 {
+                break;
+            }
+            let frame = wire::encode(&ToCompiler::Chunk(chunk[..read].to_vec()))?;
+            socket.write_all(&frame).await.map_err(WireError::Io)?;
+        }
+        let (inspection, engine, walls) = match wire::read(socket).await? {
+            FromCompiler::Inspected { inspection, engine, walls } => (inspection, engine, walls),
+            FromCompiler::Refused(refusal) => return Err(CompileError::Refused(refusal).into()),
+            _ => return Err(CompileError::Violation("it spoke out of turn".into()).into()),
+        };
+        let missing = |wall: &&wire::Wall| wall.state == WallState::Missing && !self.allow_missing.contains(&wall.name);
+        if let Some(wall) = walls.iter().find(missing) {
+            return Err(CompileError::Violation(format!("its jail lacks `{}`: {}", wall.name, wall.detail)).into());
+        }
+        let mut artifact = File::create(artifact).await?;
+        let mut written = 0;
+        loop {
+            match wire::read(socket).await? {
+                FromCompiler::Chunk(chunk) => {
+                    written += chunk.len() as u64;
+                    if written > self.limits.artifact_bytes {
+                        return Err(CompileError::Violation("more than `artifact_bytes`".into()).into());
+                    }
+                    artifact.write_all(&chunk).await?;
+                }
+                FromCompiler::Done => break,
+                _ => return Err(CompileError::Violation("it spoke out of turn".into()).into()),
+            }
+        }
+        artifact.flush().await?;
+        artifact.sync_all().await?;
+        Ok(Compiled { inspection, engine })
+    }
+}
+
+/// Tells a failure of the conversation from a failure of ours.
+enum Talk {
+    Wire(WireError),
+    Compile(CompileError),
+}
+
+impl From<WireError> for Talk {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl From<CompileError> for Talk {
+    fn from(error: CompileError) -> Self {
+        Self::Compile(error)
+    }
+}
+
+impl From<std::io::Error> for Talk {
+    fn from(error: std::io::Error) -> Self {
+        Self::Compile(error.into())
+    }
+}

@@ -1,0 +1,183 @@
+//! The workers: one for each tenant. A dead one is replaced when the next step comes.
+
+use std::{
+    any::Any,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::BufReader,
+    sync::{Mutex, mpsc},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tracing::{info, warn};
+
+use super::{
+    process::{Process, Spawner},
+    steps::{Running, Steps},
+};
+use crate::{
+    step::StepSpec,
+    wire::{self, FromWorker, ToWorker, Wall, WallState, WireError, WorkerSetup},
+};
+
+/// Frames that may wait for a worker's socket.
+const FRAMES_MAX: usize = 256;
+
+/// How long a worker may take to set itself up.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the daemon looks for steps that should have ended.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The tenant's worker.
+pub struct Workers {
+    spawner: Spawner,
+    setup: WorkerSetup,
+    allow_missing: Vec<String>,
+    current: Mutex<Option<Arc<Worker>>>,
+    next_step: AtomicU64,
+}
+
+/// What a worker said of itself when it was ready.
+#[derive(Debug, Clone)]
+pub struct Hello {
+    pub walls: Vec<Wall>,
+    pub engine: String,
+}
+
+struct Worker {
+    hello: Hello,
+    frames: mpsc::Sender<Vec<u8>>,
+    steps: Arc<Steps>,
+    dead: Arc<AtomicBool>,
+}
+
+/// A worker that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error("a worker cannot be started: {0}")]
+    Spawn(#[from] io::Error),
+    #[error("a worker did not get ready: {0}")]
+    NotReady(String),
+    #[error(
+        "the jail lacks {}; get them (`palisade doctor` says how) or name them in `jail.allow_missing`",
+        .0.iter().map(|w| format!("`{}` ({})", w.name, w.detail)).collect::<Vec<_>>().join(", ")
+    )]
+    WallsMissing(Vec<Wall>),
+    #[error("the step cannot be sent to its worker: {0}")]
+    Wire(#[from] WireError),
+}
+
+impl Workers {
+    /// Returns the workers of one tenant. None is started yet.
+    pub fn new(spawner: Spawner, setup: WorkerSetup, allow_missing: Vec<String>) -> Self {
+        Self { spawner, setup, allow_missing, current: Mutex::default(), next_step: AtomicU64::new(1) }
+    }
+
+    /// Returns what a worker says of itself; starts one if there is none.
+    pub async fn hello(&self) -> Result<Hello, WorkerError> {
+        Ok(self.live().await?.hello.clone())
+    }
+
+    /// Sends a step to a worker. `holds` is dropped when the worker is done with the step.
+    pub async fn run(&self, spec: StepSpec, holds: Box<dyn Any + Send>) -> Result<Running, WorkerError> {
+        let worker = self.live().await?;
+        let step = self.next_step.fetch_add(1, Ordering::Relaxed);
+        let limits = spec.limits;
+        let frame = wire::encode(&ToWorker::Run { step, spec: Box::new(spec) })?;
+        let messages = worker.steps.add(step, limits, holds);
+        if worker.frames.send(frame).await.is_err() || worker.dead.load(Ordering::Acquire) {
+            // It died meanwhile. Whoever cleaned up may have done so before this step was registered.
+            worker.steps.lose_all("it died as the step was sent");
+        }
+        let (frames, steps) = (worker.frames.clone(), worker.steps.clone());
+        Ok(Running { step, messages, frames, steps, taken: 0, done: false })
+    }
+
+    async fn live(&self) -> Result<Arc<Worker>, WorkerError> {
+        let mut current = self.current.lock().await;
+        if let Some(worker) = current.as_ref()
+            && !worker.dead.load(Ordering::Acquire)
+        {
+            return Ok(worker.clone());
+        }
+        let worker = Arc::new(self.start().await?);
+        *current = Some(worker.clone());
+        Ok(worker)
+    }
+
+    async fn start(&self) -> Result<Worker, WorkerError> {
+        let mut process = self.spawner.spawn("worker").await?;
+        let setup = wire::encode(&ToWorker::Setup(self.setup.clone()))?;
+        let ready = async {
+            tokio::io::AsyncWriteExt::write_all(&mut process.socket, &setup).await?;
+            wire::read::<FromWorker>(&mut process.socket).await
+        };
+        let (walls, engine) = match timeout(START_TIMEOUT, ready).await {
+            Ok(Ok(FromWorker::Ready { walls, engine })) => (walls, engine),
+            Ok(Ok(_)) => return Err(WorkerError::NotReady("it spoke out of turn".into())),
+            Ok(Err(error)) => return Err(WorkerError::NotReady(format!("{error}; {}", process.end().await))),
+            Err(_) => return Err(WorkerError::NotReady(format!("no answer in {START_TIMEOUT:?}; {}", process.end().await))),
+        };
+        let missing = |wall: &&Wall| wall.state == WallState::Missing && !self.allow_missing.contains(&wall.name);
+        let missing: Vec<_> = walls.iter().filter(missing).cloned().collect();
+        if !missing.is_empty() {
+            process.end().await;
+            return Err(WorkerError::WallsMissing(missing));
+        }
+        info!(pid = process.child.id(), "worker ready");
+        let (frames, queued) = mpsc::channel(FRAMES_MAX);
+        let (steps, dead) = (Arc::new(Steps::default()), Arc::new(AtomicBool::new(false)));
+        tokio::spawn(tend(process, queued, steps.clone(), dead.clone()));
+        Ok(Worker { hello: Hello { walls, engine }, frames, steps, dead })
+    }
+}
+
+/// Moves frames until the worker dies, hangs or breaks the rules; then ends it and its steps.
+async fn tend(mut process: Process, queued: mpsc::Receiver<Vec<u8>>, steps: Arc<Steps>, dead: Arc<AtomicBool>) {
+    let (mut reader, mut writer) = process.socket.split();
+    let why = tokio::select! {
+        why = read(&mut reader, &steps) => why,
+        // The daemon dropped the worker, or the socket broke.
+        written = wire::write_all(&mut writer, queued) => match written {
+            Ok(()) => "the daemon shuts down".into(),
+            Err(error) => error.to_string(),
+        },
+        () = watch(&steps) => "it did not end a step in time".into(),
+    };
+    dead.store(true, Ordering::Release);
+    let pid = process.child.id();
+    let end = process.end().await;
+    warn!(pid, why, end, "worker gone");
+    steps.lose_all(&why);
+}
+
+async fn read(reader: &mut (impl tokio::io::AsyncRead + Unpin), steps: &Steps) -> String {
+    let mut reader = BufReader::with_capacity(64 << 10, reader);
+    loop {
+        let taken = match wire::read(&mut reader).await {
+            Ok(FromWorker::Event { step, event }) => steps.event(step, event),
+            Ok(FromWorker::Done { step, outcome, usage }) => steps.done(step, outcome, usage),
+            Ok(FromWorker::Ready { .. }) => return "it broke the rules: ready twice".into(),
+            Err(WireError::Closed) => return "its process died".into(),
+            Err(error) => return format!("it broke the rules: {error}"),
+        };
+        if let Err(violation) = taken {
+            return format!("it broke the rules: {violation}");
+        }
+    }
+}
+
+async fn watch(steps: &Steps) {
+    let mut ticks = interval(WATCH_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !steps.overdue() {
+        ticks.tick().await;
+    }
+}

@@ -1,0 +1,103 @@
+//! Starts jailed processes: this same binary, one socket, an empty environment, and nothing else.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
+    path::PathBuf,
+    process::Stdio,
+    thread,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    net::UnixStream,
+    process::{Child, Command},
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+/// Bytes of a process's standard error that are kept: its last words, should it die.
+const LAST_WORDS_BYTES_MAX: usize = 8 << 10;
+
+/// Starts processes from a thread of its own that lives as long as the daemon: the parent-death signal is sent when
+/// the *thread* that forked ends, and the runtime's threads come and go.
+#[derive(Clone)]
+pub struct Spawner(mpsc::UnboundedSender<Order>);
+
+struct Order {
+    role: &'static str,
+    socket: OwnedFd,
+    reply: oneshot::Sender<io::Result<Child>>,
+}
+
+/// A running process and its socket.
+pub struct Process {
+    pub child: Child,
+    pub socket: UnixStream,
+    last_words: JoinHandle<String>,
+}
+
+impl Spawner {
+    /// Starts the thread. `program` is the binary whose `worker` and `compile` roles are started.
+    pub fn start(program: PathBuf) -> io::Result<Self> {
+        let (orders, mut queue) = mpsc::unbounded_channel::<Order>();
+        let runtime = Handle::current();
+        thread::Builder::new().name("spawner".into()).spawn(move || {
+            let _entered = runtime.enter();
+            while let Some(order) = queue.blocking_recv() {
+                let child = Command::new(&program)
+                    .arg(order.role)
+                    .env_clear()
+                    .current_dir("/")
+                    .stdin(Stdio::from(order.socket))
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::piped())
+                    .kill_on_drop(true)
+                    .spawn();
+                let _ = order.reply.send(child); // whoever ordered may have given up; the child is killed on drop
+            }
+        })?;
+        Ok(Self(orders))
+    }
+
+    /// Starts a process in `role`.
+    pub async fn spawn(&self, role: &'static str) -> io::Result<Process> {
+        let gone = || io::Error::other("the spawner thread is gone");
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Order { role, socket: theirs.into(), reply }).map_err(|_| gone())?;
+        let mut child = answer.await.map_err(|_| gone())??;
+        let last_words = tokio::spawn(keep_last_words(child.stderr.take()));
+        Ok(Process { child, socket: UnixStream::from_std(ours)?, last_words })
+    }
+}
+
+impl Process {
+    /// Kills the process if it still runs, and returns why it is gone.
+    pub async fn end(mut self) -> String {
+        let _ = self.child.start_kill(); // fails if it is gone already
+        let status = match self.child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        match self.last_words.await {
+            Ok(words) if !words.is_empty() => format!("{status}: {words}"),
+            _ => status,
+        }
+    }
+}
+
+/// Reads all that a process says on standard error and keeps the end of it.
+async fn keep_last_words(stderr: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut stderr) = stderr else { return String::new() };
+    let mut kept = Vec::new();
+    let mut chunk = [0; 4096];
+    while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
+        kept.extend_from_slice(&chunk[..read]);
+        let excess = kept.len().saturating_sub(LAST_WORDS_BYTES_MAX);
+        kept.drain(..excess);
+    }
+    String::from_utf8_lossy(&kept).trim().replace(|c: char| c.is_control() && c != '\n', "?")
+}

@@ -1,0 +1,203 @@
+//! The steps that a worker runs now: where their messages go, and what they hold until they end.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+
+use crate::{
+    step::{Event, FIXED, Failure, Outcome, StepLimits, Usage},
+    wire::{EVENT_WINDOW, ToWorker, encode},
+};
+
+/// How much later than its deadline or its cancellation a step may end before its worker counts as hung.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Events that a caller takes before the worker is told so.
+const CREDIT_EVENTS: u32 = 16;
+
+/// What a step sends.
+#[derive(Debug)]
+pub enum Message {
+    Event(Event),
+    /// The last message.
+    Done(Outcome, Usage),
+}
+
+/// A worker that broke the rules.
+#[derive(Debug, thiserror::Error)]
+pub enum Violation {
+    #[error("a message for a step that does not run")]
+    UnknownStep,
+    #[error("more events than there was room for")]
+    Window,
+    #[error("more than the step's limit `{0}`")]
+    Limit(&'static str),
+}
+
+/// All steps of one worker.
+#[derive(Default)]
+pub struct Steps(Mutex<HashMap<u64, Entry>>);
+
+struct Entry {
+    messages: mpsc::Sender<Message>,
+    limits: StepLimits,
+    events: u64,
+    stdio_bytes: u64,
+    /// The worker is killed if the step has not ended by then.
+    overdue: Instant,
+    /// What the step holds: its slot and its workspace. Free again when the worker is done with them.
+    _holds: Box<dyn Any + Send>,
+}
+
+impl Steps {
+    /// Registers a step before it is sent to the worker. Returns its messages.
+    pub fn add(&self, step: u64, limits: StepLimits, holds: Box<dyn Any + Send>) -> mpsc::Receiver<Message> {
+        // Room for the window and for the end, so that delivering never waits.
+        let (messages, received) = mpsc::channel(EVENT_WINDOW + 1);
+        let overdue = Instant::now() + Duration::from_millis(limits.timeout_ms) + GRACE;
+        let entry = Entry { messages, limits, events: 0, stdio_bytes: 0, overdue, _holds: holds };
+        self.entries().insert(step, entry);
+        received
+    }
+
+    /// Takes an event from the worker.
+    pub fn event(&self, step: u64, event: Event) -> Result<(), Violation> {
+        let mut entries = self.entries();
+        let entry = entries.get_mut(&step).ok_or(Violation::UnknownStep)?;
+        match &event {
+            Event::Output { data, .. } => {
+                entry.stdio_bytes += data.len() as u64;
+                if entry.stdio_bytes > entry.limits.stdio_bytes {
+                    return Err(Violation::Limit("stdio_bytes"));
+                }
+            }
+            Event::Log { .. } | Event::Progress { .. } => {
+                entry.events += 1;
+                if entry.events > entry.limits.events {
+                    return Err(Violation::Limit("events"));
+                }
+                if text_bytes(&event) > FIXED.event_bytes as usize {
+                    return Err(Violation::Limit("event_bytes"));
+                }
+            }
+        }
+        match entry.messages.try_send(Message::Event(event)) {
+            // The caller hung up: the step is being cancelled and may still say something.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Violation::Window),
+        }
+    }
+
+    /// Takes the end of a step from the worker.
+    pub fn done(&self, step: u64, outcome: Outcome, usage: Usage) -> Result<(), Violation> {
+        let entry = self.entries().remove(&step).ok_or(Violation::UnknownStep)?;
+        if let Outcome::Succeeded { output, .. } = &outcome
+            && output.len() as u64 > entry.limits.output_bytes
+        {
+            return Err(Violation::Limit("output_bytes"));
+        }
+        let _ = entry.messages.try_send(Message::Done(outcome, usage)); // fails if the caller hung up
+        Ok(())
+    }
+
+    /// Starts the clock of a step that was told to stop.
+    pub fn cancelled(&self, step: u64) {
+        if let Some(entry) = self.entries().get_mut(&step) {
+            entry.overdue = entry.overdue.min(Instant::now() + GRACE);
+        }
+    }
+
+    /// Returns whether a step should have ended by now.
+    pub fn overdue(&self) -> bool {
+        let now = Instant::now();
+        self.entries().values().any(|entry| now > entry.overdue)
+    }
+
+    /// Ends all steps: their worker is gone.
+    pub fn lose_all(&self, why: &str) {
+        for (_, entry) in self.entries().drain() {
+            let failure = Failure::new("WORKER_LOST", format!("the worker that ran the step is gone: {why}"));
+            let _ = entry.messages.try_send(Message::Done(Outcome::WorkerLost(failure), Usage::default()));
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn text_bytes(event: &Event) -> usize {
+    match event {
+        Event::Log { message, fields, .. } => message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>(),
+        Event::Progress { message, .. } => message.len(),
+        Event::Output { data, .. } => data.len(),
+    }
+}
+
+/// A step that was handed to a worker. Dropping it cancels the step.
+pub struct Running {
+    pub(super) step: u64,
+    pub(super) messages: mpsc::Receiver<Message>,
+    pub(super) frames: mpsc::Sender<Vec<u8>>,
+    pub(super) steps: Arc<Steps>,
+    pub(super) taken: u32,
+    pub(super) done: bool,
+}
+
+impl Running {
+    /// Returns the next message. After [`Message::Done`] there is none.
+    pub async fn next(&mut self) -> Option<Message> {
+        if self.done {
+            return None;
+        }
+        let message = self.messages.recv().await.unwrap_or_else(|| {
+            let failure = Failure::new("WORKER_LOST", "the worker sent no result");
+            Message::Done(Outcome::WorkerLost(failure), Usage::default())
+        });
+        match message {
+            Message::Done(..) => self.done = true,
+            Message::Event(_) => {
+                self.taken += 1;
+                if self.taken == CREDIT_EVENTS {
+                    let events = std::mem::take(&mut self.taken);
+                    self.send(&ToWorker::Credit { step: self.step, events }).await;
+                }
+            }
+        }
+        Some(message)
+    }
+
+    /// Tells the step to stop. It still ends with a message.
+    pub async fn cancel(&self) {
+        self.steps.cancelled(self.step);
+        self.send(&ToWorker::Cancel { step: self.step }).await;
+    }
+
+    async fn send(&self, request: &ToWorker) {
+        if let Ok(frame) = encode(request) {
+            let _ = self.frames.send(frame).await; // fails if the worker is gone; then the end is on its way
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.steps.cancelled(self.step);
+        if let Ok(frame) = encode(&ToWorker::Cancel { step: self.step }) {
+            let frames = self.frames.clone();
+            if let Err(mpsc::error::TrySendError::Full(frame)) = frames.try_send(frame)
+                && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            {
+                runtime.spawn(async move { frames.send(frame).await });
+            }
+        }
+    }
+}
