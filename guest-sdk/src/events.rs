@@ -28,10 +28,8 @@ pub fn log(level: Level, message: impl Display, fields: &[(&str, &dyn Display)])
             Level::Warn => host::Level::Warn,
             Level::Error => host::Level::Error,
         };
-        let fields: Vec<_> = fields
-            .iter()
-            .map(|(key, value)| host::Field { key: (*key).into(), value: value.to_string() })
-            .collect();
+        let fields: Vec<_> =
+            fields.iter().map(|(key, value)| host::Field { key: (*key).into(), value: value.to_string() }).collect();
         host::log(level, &message.to_string(), &fields);
     }
     #[cfg(not(target_arch = "wasm32"))]

@@ -37,7 +37,7 @@ pub use run::Error;
 
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::run::call;
     #[cfg(target_arch = "wasm32")]
     pub use crate::run::bindings;
+    pub use crate::run::call;
 }

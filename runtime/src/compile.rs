@@ -16,7 +16,8 @@ use crate::{
 pub fn compile() -> anyhow::Result<()> {
     work::die_of_panics();
     let mut socket = File::from(work::socket()?);
-    let start: ToCompiler = wire::read_blocking(&mut socket).context("palisade compile is started by `palisade serve`")?;
+    let start: ToCompiler =
+        wire::read_blocking(&mut socket).context("palisade compile is started by `palisade serve`")?;
     let ToCompiler::Start { component_bytes, artifact_bytes_max, cpu_seconds, memory_bytes } = start else {
         anyhow::bail!("expected to be told the size first");
     };

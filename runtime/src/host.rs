@@ -94,11 +94,7 @@ pub const POWERS: &[Power] = &[
         ],
         reach: "nothing: every call answers access-denied",
     },
-    Power {
-        word: "types",
-        interfaces: &["palisade:agent/types"],
-        reach: "nothing: names of types",
-    },
+    Power { word: "types", interfaces: &["palisade:agent/types"], reach: "nothing: names of types" },
 ];
 
 /// Returns the power that provides an import, by its full name with version, or `None` for one that nothing here

@@ -14,5 +14,5 @@ pub mod service;
 pub mod step;
 pub mod store;
 pub mod wire;
-pub mod worker;
 pub mod work;
+pub mod worker;

@@ -47,7 +47,9 @@ struct Inner {
 /// No slot for a step.
 #[derive(Debug, thiserror::Error)]
 pub enum AdmitError {
-    #[error("{running} steps run and {queued} wait, which are the limits `concurrent_steps` and `queued_steps`: retry later")]
+    #[error(
+        "{running} steps run and {queued} wait, which are the limits `concurrent_steps` and `queued_steps`: retry later"
+    )]
     QueueFull { running: u64, queued: u64 },
     #[error("the daemon is shutting down: retry later, or elsewhere")]
     ShuttingDown,

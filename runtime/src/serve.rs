@@ -1,11 +1,6 @@
 //! Puts the daemon together and takes it apart again.
 
-use std::{
-    future::Future,
-    io,
-    path::Path,
-    time::Duration,
-};
+use std::{future::Future, io, path::Path, time::Duration};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -18,7 +18,7 @@ use palisade_proto::v1::{
 use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 
-pub use listen::{Listener, ListenError};
+pub use listen::{ListenError, Listener};
 
 use crate::lifecycle::Lifecycle;
 
@@ -44,7 +44,8 @@ pub async fn serve(
     macro_rules! service {
         ($server:ident, $service:expr) => {{
             let server = $server::new($service);
-            let server = server.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
+            let server =
+                server.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
             tonic::service::interceptor::InterceptedService::new(server, allowed.clone())
         }};
     }
@@ -78,7 +79,8 @@ pub async fn serve(
         router = router.add_service(tonic::service::interceptor::InterceptedService::new(service, allowed.clone()));
     }
     let goodbye = tokio_util::sync::CancellationToken::new();
-    let serving = router.serve_with_incoming_shutdown(listener.incoming(limits.connections), goodbye.clone().cancelled_owned());
+    let serving =
+        router.serve_with_incoming_shutdown(listener.incoming(limits.connections), goodbye.clone().cancelled_owned());
     tokio::pin!(serving);
     tokio::select! {
         served = &mut serving => return served,

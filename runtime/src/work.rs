@@ -70,7 +70,11 @@ struct Running {
 
 type Steps = Arc<Mutex<HashMap<u64, Running>>>;
 
-async fn read_requests(runner: Arc<Runner>, mut reader: OwnedReadHalf, frames: mpsc::Sender<Vec<u8>>) -> anyhow::Result<()> {
+async fn read_requests(
+    runner: Arc<Runner>,
+    mut reader: OwnedReadHalf,
+    frames: mpsc::Sender<Vec<u8>>,
+) -> anyhow::Result<()> {
     let mut reader = tokio::io::BufReader::with_capacity(64 << 10, &mut reader);
     let steps = Steps::default();
     let lock = || steps.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,7 @@ mod pool;
 mod process;
 mod steps;
 
-pub use compiler::{Compiled, CompileError, CompileLimits, Compiler};
-pub use pool::{Hello, Workers, WorkerError};
+pub use compiler::{CompileError, CompileLimits, Compiled, Compiler};
+pub use pool::{Hello, WorkerError, Workers};
 pub use process::Spawner;
 pub use steps::{Message, Running};

@@ -6,7 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs agent steps that nobody has to trust.
 #[derive(Parser)]
-#[command(version, about, propagate_version = true, after_help = "\
+#[command(
+    version,
+    about,
+    propagate_version = true,
+    after_help = "\
 Exit codes:
   0  success                         5  the step did not succeed
   1  any other failure               6  a limit of time or a deadline
@@ -18,7 +22,8 @@ Examples:
   palisade new step greet                       write a step
   palisade run greet.wasm --input input.json    run it, in two walls
   palisade serve --config palisade.toml         serve callers
-  palisade doctor                               what walls this host offers")]
+  palisade doctor                               what walls this host offers"
+)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -225,7 +230,12 @@ fn bytes(text: &str) -> Result<i64, String> {
 }
 
 fn milliseconds(text: &str) -> Result<i64, String> {
-    scaled(text, &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)], 1000, "seconds, or a number with ms, s, m or h")
+    scaled(
+        text,
+        &[("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)],
+        1000,
+        "seconds, or a number with ms, s, m or h",
+    )
 }
 
 fn scaled(text: &str, units: &[(&str, i64)], plain: i64, expected: &str) -> Result<i64, String> {

@@ -75,10 +75,14 @@ impl Client {
 async fn connect(endpoint: &str) -> Result<Channel, Failure> {
     let unreachable = |e: tonic::transport::Error| {
         let cause = std::error::Error::source(&e).map(|source| format!(": {source}")).unwrap_or_default();
-        Failure::new(Failure::UNAVAILABLE, format!("no daemon answers at `{endpoint}`{cause}; start one with `palisade serve`"))
+        Failure::new(
+            Failure::UNAVAILABLE,
+            format!("no daemon answers at `{endpoint}`{cause}; start one with `palisade serve`"),
+        )
     };
-    let address = Endpoint::from_shared(endpoint.to_owned())
-        .map_err(|_| Failure::usage(format!("`{endpoint}` is not an address: use `unix:/path` or `http://127.0.0.1:port`")))?;
+    let address = Endpoint::from_shared(endpoint.to_owned()).map_err(|_| {
+        Failure::usage(format!("`{endpoint}` is not an address: use `unix:/path` or `http://127.0.0.1:port`"))
+    })?;
     address.connect_timeout(Duration::from_secs(10)).connect().await.map_err(unreachable)
 }
 

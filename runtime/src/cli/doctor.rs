@@ -68,12 +68,13 @@ pub async fn info(common: &Common) -> Result<(), Failure> {
 }
 
 fn to_json(info: &v1::ServerInfo) -> serde_json::Value {
-    let walls = info.walls.iter().map(|wall| {
-        json!({ "name": wall.name, "state": wall.state().as_str_name().to_lowercase(), "detail": wall.detail })
-    });
-    let limits = info.limits.iter().map(|l| {
-        json!({ "name": l.name, "unit": l.unit, "default": l.default_value, "maximum": l.maximum })
-    });
+    let walls = info.walls.iter().map(
+        |wall| json!({ "name": wall.name, "state": wall.state().as_str_name().to_lowercase(), "detail": wall.detail }),
+    );
+    let limits = info
+        .limits
+        .iter()
+        .map(|l| json!({ "name": l.name, "unit": l.unit, "default": l.default_value, "maximum": l.maximum }));
     let mounts = info.mounts.iter().map(|mount| json!({ "name": mount.name, "read_only": mount.read_only }));
     json!({
         "version": info.version,

@@ -35,20 +35,28 @@ pub fn new(command: New) -> Result<(), Failure> {
     };
     let fill = |template: &str| {
         let function = crate_name.as_str().replace('-', "_");
-        template.replace("{{name}}", crate_name.as_str()).replace("{{function}}", &function).replace("{{sdk}}", &sdk_path)
+        template
+            .replace("{{name}}", crate_name.as_str())
+            .replace("{{function}}", &function)
+            .replace("{{sdk}}", &sdk_path)
     };
     fs::create_dir_all(root.join("src"))?;
     fs::write(root.join("Cargo.toml"), fill(MANIFEST))?;
     fs::write(root.join("src/lib.rs"), fill(SOURCE))?;
     fs::write(root.join("README.md"), fill(README))?;
     fs::write(root.join(".gitignore"), "/target\n")?;
-    eprint!("{}", fill("\
+    eprint!(
+        "{}",
+        fill(
+            "\
 wrote {{name}}/. Next:
   cd {{name}}
   cargo test
   cargo build --release --target wasm32-wasip2
   palisade run target/wasm32-wasip2/release/{{function}}.wasm --input '{\"name\":\"Ada\"}'
-"));
+"
+        )
+    );
     Ok(())
 }
 

@@ -37,7 +37,8 @@ pub fn component(component: &v1::Component) -> (Vec<String>, Value) {
 pub fn inspection(common: &Common, inspection: &v1::ComponentInspection) {
     let Some(component) = &inspection.component else { return };
     if common.output == Output::Json {
-        let reach: Vec<_> = inspection.reach.iter().map(|r| json!({ "power": r.power, "description": r.description })).collect();
+        let reach: Vec<_> =
+            inspection.reach.iter().map(|r| json!({ "power": r.power, "description": r.description })).collect();
         let json = json!({
             "component": to_json(component),
             "imports": inspection.imports,
@@ -66,7 +67,9 @@ pub fn inspection(common: &Common, inspection: &v1::ComponentInspection) {
 /// Returns a message of a step's stream as one line of JSON.
 pub fn message(message: &Message) -> Value {
     match message {
-        Message::Accepted(accepted) => json!({ "accepted": { "step": accepted.step, "component": accepted.component } }),
+        Message::Accepted(accepted) => {
+            json!({ "accepted": { "step": accepted.step, "component": accepted.component } })
+        }
         Message::Event(event) => json!({ "event": self::event(event) }),
         Message::Result(result) => json!({ "result": self::result(result) }),
     }
@@ -75,8 +78,16 @@ pub fn message(message: &Message) -> Value {
 fn event(event: &v1::StepEvent) -> Value {
     let (name, value) = match &event.kind {
         Some(step_event::Kind::Log(log)) => {
-            let fields: Value = log.fields.iter().map(|f| (f.key.clone(), f.value.clone().into())).collect::<serde_json::Map<_, _>>().into();
-            ("log", json!({ "level": log.level().as_str_name().to_lowercase(), "message": log.message, "fields": fields }))
+            let fields: Value = log
+                .fields
+                .iter()
+                .map(|f| (f.key.clone(), f.value.clone().into()))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
+            (
+                "log",
+                json!({ "level": log.level().as_str_name().to_lowercase(), "message": log.message, "fields": fields }),
+            )
         }
         Some(step_event::Kind::Progress(p)) => ("progress", json!({ "fraction": p.fraction, "message": p.message })),
         Some(step_event::Kind::Output(chunk)) => {

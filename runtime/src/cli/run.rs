@@ -31,10 +31,8 @@ pub async fn run(arguments: arguments::Run, common: &Common) -> Result<ExitCode,
     } else {
         arguments.target
     };
-    let timeout = arguments.timeout.map(|ms| prost_types::Duration {
-        seconds: ms / 1000,
-        nanos: (ms % 1000) as i32 * 1_000_000,
-    });
+    let timeout =
+        arguments.timeout.map(|ms| prost_types::Duration { seconds: ms / 1000, nanos: (ms % 1000) as i32 * 1_000_000 });
     let request = v1::RunStepRequest {
         component,
         input: input.into(),
@@ -137,7 +135,9 @@ fn input(argument: Option<&str>) -> Result<Vec<u8>, Failure> {
             Ok(input)
         }
         Some(text) if text.trim_start().starts_with(['{', '[', '"']) => Ok(text.as_bytes().to_vec()),
-        Some(file) => std::fs::read(file).map_err(|e| Failure::new(Failure::NOT_FOUND, format!("cannot read `{file}`: {e}"))),
+        Some(file) => {
+            std::fs::read(file).map_err(|e| Failure::new(Failure::NOT_FOUND, format!("cannot read `{file}`: {e}")))
+        }
     }
 }
 

@@ -27,7 +27,9 @@ pub enum BadConfig {
     MountTwice(String),
     #[error("mount `{name}`: `{}` {problem}", path.display())]
     MountPath { name: String, path: PathBuf, problem: String },
-    #[error("mounts `{0}` and `{1}` share a directory tree, and one of them is writable: a file could be changed through one that the other shows as read-only; give each its own tree")]
+    #[error(
+        "mounts `{0}` and `{1}` share a directory tree, and one of them is writable: a file could be changed through one that the other shows as read-only; give each its own tree"
+    )]
     MountsOverlap(String, String),
     #[error("mount `{name}` and `data_dir` share a directory tree: {}", path.display())]
     MountOverData { name: String, path: PathBuf },
@@ -79,7 +81,8 @@ pub fn check(config: &mut Config) -> Result<(), BadConfig> {
 
 fn check_mounts(config: &mut Config) -> Result<(), BadConfig> {
     for mount in &mut config.mounts {
-        let problem = |problem: String| BadConfig::MountPath { name: mount.name.to_string(), path: mount.path.clone(), problem };
+        let problem =
+            |problem: String| BadConfig::MountPath { name: mount.name.to_string(), path: mount.path.clone(), problem };
         if !mount.path.is_absolute() {
             return Err(problem("must be an absolute path".into()));
         }

@@ -74,7 +74,8 @@ pub struct Row {
 impl Limits {
     /// Returns every configurable limit, in the order of `docs/limits.md`.
     pub fn rows(&self) -> Vec<Row> {
-        let range = |name, unit, range: Range, ceiling| Row { name, unit, default: range.default, max: range.max, ceiling };
+        let range =
+            |name, unit, range: Range, ceiling| Row { name, unit, default: range.default, max: range.max, ceiling };
         let fixed = |name, unit, value, ceiling| Row { name, unit, default: value, max: value, ceiling };
         vec![
             range("fuel", "fuel", self.fuel, 1_000_000_000_000_000),

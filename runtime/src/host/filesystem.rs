@@ -15,8 +15,8 @@ use wasmtime_wasi::{
 use super::quota::{Entry, FileId, Full, Handle, Tree};
 use crate::step::Quota;
 use types::{
-    DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, HostDescriptor as _,
-    MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, HostDescriptor as _, MetadataHashValue,
+    NewTimestamp, OpenFlags, PathFlags,
 };
 
 /// What the guest's descriptors stand for. One for each step.
@@ -99,7 +99,12 @@ impl View<'_> {
         }
     }
 
-    fn metered(&mut self, fd: &Fd, stream: Resource<DynOutputStream>, at: Option<u64>) -> FsResult<Resource<DynOutputStream>> {
+    fn metered(
+        &mut self,
+        fd: &Fd,
+        stream: Resource<DynOutputStream>,
+        at: Option<u64>,
+    ) -> FsResult<Resource<DynOutputStream>> {
         let Some(handle) = self.handle(fd) else { return Ok(stream) };
         let inner = self.table.delete(stream)?;
         let metered: DynOutputStream = Box::new(Metered { inner, handle, at });
@@ -164,7 +169,10 @@ impl types::HostDescriptor for View<'_> {
         let before = self.found(&fd, path_flags, &path).await?;
         // Opening a FIFO would block this thread; a device or a socket is a way out.
         let special = |stat: &DescriptorStat| {
-            !matches!(stat.type_, DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink)
+            !matches!(
+                stat.type_,
+                DescriptorType::RegularFile | DescriptorType::Directory | DescriptorType::SymbolicLink
+            )
         };
         if before.as_ref().is_some_and(special) {
             return Err(ErrorCode::NotPermitted.into());

@@ -14,7 +14,7 @@ use super::Lifecycle;
 use crate::{
     step::{Digest, Name},
     store::{Component, ComponentError},
-    worker::{Compiled, CompileError},
+    worker::{CompileError, Compiled},
 };
 
 /// A component that is not accepted.

@@ -99,11 +99,7 @@ impl Lifecycle {
         let slot = self.admit().await?;
         let step = random_id();
         let (lease, left) = self.workspace(&step, &request.workspace).await?;
-        mounts.push(Mount {
-            guest_path: WORKSPACE_PATH.into(),
-            host_path: lease.path().clone(),
-            writable: Some(left),
-        });
+        mounts.push(Mount { guest_path: WORKSPACE_PATH.into(), host_path: lease.path().clone(), writable: Some(left) });
 
         // And run. The slot and the workspace are free again when the worker is done with them.
         let spec = spec(&component, request, mounts, limits);
@@ -217,7 +213,10 @@ fn check_sizes(request: &StepRequest, input_bytes: u64) -> Result<(), RunError> 
     let args: usize = request.args.iter().map(String::len).sum();
     let env: usize = request.env.iter().map(|(key, value)| key.len() + value.len()).sum();
     if (args + env) as u64 > FIXED.args_bytes {
-        return field("args", format!("and `env` have {} bytes together; at most {} are allowed", args + env, FIXED.args_bytes));
+        return field(
+            "args",
+            format!("and `env` have {} bytes together; at most {} are allowed", args + env, FIXED.args_bytes),
+        );
     }
     if request.env.iter().any(|(key, value)| key.is_empty() || key.contains(['=', '\0']) || value.contains('\0')) {
         return field("env", "has a name that is empty or holds `=`, or a text that holds a NUL".into());
@@ -234,7 +233,11 @@ fn check_guest_path(path: &str) -> Result<(), String> {
     let plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(|c: char| c.is_control());
     match path.strip_prefix('/') {
         Some(rest) if path.len() <= 256 && rest.split('/').all(plain) => {}
-        _ => return Err(format!("has the path `{shown}`: use an absolute path without `.`, `..` or empty names, of at most 256 bytes")),
+        _ => {
+            return Err(format!(
+                "has the path `{shown}`: use an absolute path without `.`, `..` or empty names, of at most 256 bytes"
+            ));
+        }
     }
     if path == WORKSPACE_PATH || path.starts_with("/workspace/") {
         return Err(format!("has the path `{shown}`, which is the workspace's"));

@@ -62,10 +62,9 @@ fn inspect(bytes: Vec<u8>) -> Result<(Vec<u8>, Inspection), Refusal> {
 fn accept(engine: &Engine, component: &Component) -> Result<(), Refusal> {
     let needs = component.resources_required();
     if let Some(needs) = needs {
-        for (name, asked, max) in [
-            ("`memories`", needs.num_memories, FIXED.memories),
-            ("`tables`", needs.num_tables, FIXED.tables),
-        ] {
+        for (name, asked, max) in
+            [("`memories`", needs.num_memories, FIXED.memories), ("`tables`", needs.num_tables, FIXED.tables)]
+        {
             if asked > max {
                 return Err(Refusal::TooMuch { name: name.into(), asked: asked.into(), max: max.into() });
             }
@@ -115,7 +114,9 @@ fn adapt(module: &[u8]) -> Result<Vec<u8>, Refusal> {
     }
     ComponentEncoder::default()
         .module(module)
-        .and_then(|encoder| encoder.validate(true).adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER))
+        .and_then(|encoder| {
+            encoder.validate(true).adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)
+        })
         .and_then(|mut encoder| encoder.encode())
         .map_err(|error| Refusal::Invalid(format!("cannot be adapted from WASI 0.1: {error:#}")))
 }

@@ -49,12 +49,7 @@ impl Runner {
     }
 
     /// Runs `spec` to its end. Never fails: whatever goes wrong is an outcome.
-    pub async fn run(
-        &self,
-        mut spec: StepSpec,
-        outlet: Outlet,
-        cancel: &CancellationToken,
-    ) -> (Outcome, Usage) {
+    pub async fn run(&self, mut spec: StepSpec, outlet: Outlet, cancel: &CancellationToken) -> (Outcome, Usage) {
         let start = Instant::now();
         let mut usage = Usage { input_bytes: spec.input.len() as u64, ..Usage::default() };
         let limits = spec.limits;
@@ -126,7 +121,11 @@ impl Runner {
 }
 
 /// Instantiates the component and calls its one export.
-async fn call(component: &InstancePre<StepState>, store: &mut Store<StepState>, spec: StepSpec) -> wasmtime::Result<Ended> {
+async fn call(
+    component: &InstancePre<StepState>,
+    store: &mut Store<StepState>,
+    spec: StepSpec,
+) -> wasmtime::Result<Ended> {
     if spec.kind == Kind::Command {
         let command = CommandPre::new(component.clone())?.instantiate_async(&mut *store).await?;
         return match command.wasi_cli_run().call_run(store).await {
@@ -172,7 +171,9 @@ fn outcome(ended: Result<wasmtime::Result<Ended>, Stopped>, limits: &StepLimits,
         _ if refused_memory => exceeded("memory_bytes", limits.memory_bytes),
         Some(Trap::StackOverflow) => exceeded("stack_bytes", FIXED.stack_bytes),
         Some(trap) => Outcome::Trapped(Failure::new("TRAPPED", format!("the guest trapped: {trap}"))),
-        None => Outcome::Trapped(Failure::new("TRAPPED", shorten(format!("the guest was stopped: {error:#}"), 16 << 10))),
+        None => {
+            Outcome::Trapped(Failure::new("TRAPPED", shorten(format!("the guest was stopped: {error:#}"), 16 << 10)))
+        }
     }
 }
 

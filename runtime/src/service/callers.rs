@@ -19,7 +19,10 @@ impl Only {
     /// Returns the check of the daemon's configuration.
     pub fn new(lifecycle: &Lifecycle) -> Self {
         let group = lifecycle.config().listen.group.as_deref();
-        Self { uid: getuid(), group: group.and_then(|name| Group::from_name(name).ok().flatten()).map(|group| group.gid) }
+        Self {
+            uid: getuid(),
+            group: group.and_then(|name| Group::from_name(name).ok().flatten()).map(|group| group.gid),
+        }
     }
 
     fn allows(&self, peer: Peer) -> bool {
@@ -40,7 +43,8 @@ impl Interceptor for Only {
         if self.allows(peer) {
             return Ok(request);
         }
-        let message = "this user may not call: run as the daemon's user, or ask the operator to add you to `listen.group`";
+        let message =
+            "this user may not call: run as the daemon's user, or ask the operator to add you to `listen.group`";
         Err(refuse(Code::PermissionDenied, "CALLER_NOT_ALLOWED", message))
     }
 }

@@ -31,7 +31,11 @@ impl Components for Service {
         let mut push = self.0.push().map_err(status::storage)?;
         while let Some(message) = messages.next().await {
             let Some(Message::Chunk(chunk)) = message?.message else {
-                return Err(status::bad_field("FIELD_INVALID", "chunk", "every message after the first must be `chunk`"));
+                return Err(status::bad_field(
+                    "FIELD_INVALID",
+                    "chunk",
+                    "every message after the first must be `chunk`",
+                ));
             };
             if chunk.len() > CHUNK_BYTES_MAX {
                 let message = format!("`chunk` has {} bytes; at most {CHUNK_BYTES_MAX} are allowed", chunk.len());
@@ -44,7 +48,10 @@ impl Components for Service {
         Ok(Response::new(self.component(&component)))
     }
 
-    async fn get_component(&self, request: Request<v1::GetComponentRequest>) -> Result<Response<v1::Component>, Status> {
+    async fn get_component(
+        &self,
+        request: Request<v1::GetComponentRequest>,
+    ) -> Result<Response<v1::Component>, Status> {
         let component = self.0.components().find(&request.into_inner().name).map_err(status::component)?;
         Ok(Response::new(self.component(&component)))
     }
@@ -109,13 +116,19 @@ impl Service {
 }
 
 fn checked(header: &v1::PushHeader) -> Result<(Option<Digest>, Option<Name>), Status> {
-    let digest = match header.digest.as_str() {
-        "" => None,
-        text => Some(text.parse().map_err(|e: crate::step::BadDigest| status::bad_field("FIELD_INVALID", "header.digest", e.to_string()))?),
-    };
+    let digest =
+        match header.digest.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|e: crate::step::BadDigest| {
+                status::bad_field("FIELD_INVALID", "header.digest", e.to_string())
+            })?),
+        };
     let alias = match header.alias.as_str() {
         "" => None,
-        text => Some(text.parse().map_err(|e: crate::step::BadName| status::bad_field("FIELD_INVALID", "header.alias", e.to_string()))?),
+        text => Some(
+            text.parse()
+                .map_err(|e: crate::step::BadName| status::bad_field("FIELD_INVALID", "header.alias", e.to_string()))?,
+        ),
     };
     Ok((digest, alias))
 }
@@ -125,7 +138,11 @@ pub fn page_size(asked: i32) -> Result<usize, Status> {
     match asked {
         0 => Ok(100),
         1.. => Ok(asked.min(1000) as usize),
-        _ => Err(status::bad_field("FIELD_INVALID", "page_size", format!("`page_size` is {asked}: it must not be negative"))),
+        _ => Err(status::bad_field(
+            "FIELD_INVALID",
+            "page_size",
+            format!("`page_size` is {asked}: it must not be negative"),
+        )),
     }
 }
 

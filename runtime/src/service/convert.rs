@@ -65,7 +65,8 @@ fn log_level(level: Level) -> v1::log_event::Level {
 pub fn result(step: String, outcome: Outcome, used: &Usage) -> v1::StepResult {
     use v1::step_result::Outcome as Word;
     let mut result = v1::StepResult { step, usage: Some(usage(used)), ..v1::StepResult::default() };
-    let plain = |failure: Failure| v1::StepFailure { code: failure.code, message: failure.message, ..Default::default() };
+    let plain =
+        |failure: Failure| v1::StepFailure { code: failure.code, message: failure.message, ..Default::default() };
     let (word, failure) = match outcome {
         Outcome::Succeeded { output, content_type } => {
             result.output = output.into();

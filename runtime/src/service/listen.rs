@@ -50,7 +50,10 @@ pub enum ListenError {
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    Unix { uid: u32, gid: u32 },
+    Unix {
+        uid: u32,
+        gid: u32,
+    },
     /// Any local user.
     Loopback,
     Unknown,

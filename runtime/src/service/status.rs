@@ -70,7 +70,11 @@ pub fn run(error: RunError) -> Status {
         RunError::Worker(WorkerError::Wire(_)) => bad_field("FIELD_INVALID", "input", message),
         RunError::Worker(_) => {
             error!(message, "no worker");
-            retry_later(Code::Unavailable, "WORKER_UNAVAILABLE", "no worker can run the step: see the daemon's log".into())
+            retry_later(
+                Code::Unavailable,
+                "WORKER_UNAVAILABLE",
+                "no worker can run the step: see the daemon's log".into(),
+            )
         }
     }
 }
@@ -95,7 +99,9 @@ pub fn push(error: PushError) -> Status {
             };
             bad_field(reason, "chunk", message)
         }
-        PushError::Compile(CompileError::Timeout(_) | CompileError::Died(_)) => bad_field("COMPILE_LIMIT", "chunk", message),
+        PushError::Compile(CompileError::Timeout(_) | CompileError::Died(_)) => {
+            bad_field("COMPILE_LIMIT", "chunk", message)
+        }
         PushError::Compile(CompileError::Violation(_)) => internal(&message),
         PushError::Compile(CompileError::Io(error)) | PushError::Io(error) => storage(error),
         PushError::Store(error) => component(error),

@@ -67,7 +67,8 @@ fn step_request(request: v1::RunStepRequest) -> Result<StepRequest, Status> {
     let timeout_ms = match asked.timeout {
         None => None,
         Some(timeout) => Some(milliseconds(&timeout).ok_or_else(|| {
-            let message = "`limits.timeout` is not a duration of whole nanoseconds between -999,999,999 and 999,999,999";
+            let message =
+                "`limits.timeout` is not a duration of whole nanoseconds between -999,999,999 and 999,999,999";
             status::bad_field("LIMIT_INVALID", "limits.timeout", message)
         })?),
     };

@@ -27,7 +27,8 @@ impl System for Service {
             };
             v1::Wall { name: wall.name.clone(), state: state.into(), detail: wall.detail.clone() }
         });
-        let mounts = config.mounts.iter().map(|m| v1::MountInfo { name: m.name.to_string(), read_only: m.writable.is_none() });
+        let mounts =
+            config.mounts.iter().map(|m| v1::MountInfo { name: m.name.to_string(), read_only: m.writable.is_none() });
         Ok(Response::new(v1::ServerInfo {
             version: env!("CARGO_PKG_VERSION").into(),
             engine: ENGINE.into(),

@@ -46,7 +46,9 @@ impl Workspaces for Service {
             entries: limits.workspace_entries.grant("quota_entries", request.quota_entries).map_err(status::limit)?,
         };
         let id = if request.workspace_id.is_empty() { format!("w{}", random_id()) } else { request.workspace_id };
-        let name: Name = id.parse().map_err(|e: crate::step::BadName| status::bad_field("FIELD_INVALID", "workspace_id", e.to_string()))?;
+        let name: Name = id
+            .parse()
+            .map_err(|e: crate::step::BadName| status::bad_field("FIELD_INVALID", "workspace_id", e.to_string()))?;
         let workspaces = self.0.workspaces().clone();
         let workspace = blocking(move || workspaces.create(name, quota)).await?;
         self.workspace(workspace).await.map(Response::new)
@@ -93,7 +95,11 @@ impl Workspaces for Service {
         .await?;
         while let Some(message) = messages.next().await {
             let Some(Message::Chunk(chunk)) = message?.message else {
-                return Err(status::bad_field("FIELD_INVALID", "chunk", "every message after the first must be `chunk`"));
+                return Err(status::bad_field(
+                    "FIELD_INVALID",
+                    "chunk",
+                    "every message after the first must be `chunk`",
+                ));
             };
             if chunk.len() > CHUNK_BYTES_MAX {
                 let message = format!("`chunk` has {} bytes; at most {CHUNK_BYTES_MAX} are allowed", chunk.len());
@@ -125,7 +131,10 @@ impl Workspaces for Service {
 
     type ListFilesStream = Responses<v1::File>;
 
-    async fn list_files(&self, request: Request<v1::ListFilesRequest>) -> Result<Response<Self::ListFilesStream>, Status> {
+    async fn list_files(
+        &self,
+        request: Request<v1::ListFilesRequest>,
+    ) -> Result<Response<Self::ListFilesStream>, Status> {
         let request = request.into_inner();
         let root = self.root(&request.workspace)?;
         Ok(Response::new(streamed(move |send| {

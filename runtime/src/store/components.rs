@@ -134,7 +134,8 @@ impl Components {
         }
         let Inspection { kind, imports, exports, adapted } = inspection;
         let size_bytes = fs::metadata(spooled)?.len();
-        let component = Component { digest, kind, imports, exports, adapted, size_bytes, create_time: SystemTime::now() };
+        let component =
+            Component { digest, kind, imports, exports, adapted, size_bytes, create_time: SystemTime::now() };
         self.add_artifact(digest, engine, artifact)?;
         durable::rename(spooled, &self.wasm(digest))?;
         // The record comes last: without it, there is no component.

@@ -30,7 +30,13 @@ impl DataDir {
         let failed = |source| DataDirError::Io { path: path.into(), source };
         make_private(path).map_err(failed)?;
         let root = fs::canonicalize(path).map_err(failed)?;
-        let lock = File::options().read(true).write(true).create(true).truncate(false).open(root.join("lock")).map_err(failed)?;
+        let lock = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(root.join("lock"))
+            .map_err(failed)?;
         if let Err(errno) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             if errno != rustix::io::Errno::WOULDBLOCK {
                 return Err(failed(errno.into()));
@@ -53,7 +59,9 @@ impl DataDir {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        for folder in [self.spool(), self.components(), self.aliases(), self.artifacts(), self.workspaces(), self.quotas()] {
+        for folder in
+            [self.spool(), self.components(), self.aliases(), self.artifacts(), self.workspaces(), self.quotas()]
+        {
             make_private(&folder)?;
         }
         Ok(())

@@ -46,7 +46,11 @@ pub fn open(root: &Path, path: &str) -> Result<fs::File, WorkspaceError> {
     let path = checked(path)?;
     // Non-blocking: the file may turn out to be a FIFO.
     let file = fs::File::from(beneath(&root_of(root)?, &path, OFlags::RDONLY | OFlags::NONBLOCK)?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(WorkspaceError::BadPath(shown(&path), "is not a regular file")) }
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(WorkspaceError::BadPath(shown(&path), "is not a regular file"))
+    }
 }
 
 /// Calls `each` with everything below `path`, by path, until it returns false. Blocks.

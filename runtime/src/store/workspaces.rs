@@ -85,9 +85,10 @@ impl Workspaces {
         }
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            let known = entry.file_name().to_str().is_some_and(|name| {
-                name.parse::<Name>().is_ok_and(|name| state.workspaces.contains_key(&name))
-            });
+            let known = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.parse::<Name>().is_ok_and(|name| state.workspaces.contains_key(&name)));
             if !known {
                 workspace_files::remove_tree(&entry.path())?;
             }

@@ -66,7 +66,10 @@ pub fn write_blocking<T: Serialize>(stream: &mut impl Write, message: &T) -> Res
 }
 
 /// Writes the frames that `frames` yields until it is closed or the stream fails.
-pub async fn write_all(stream: &mut (impl AsyncWrite + Unpin), mut frames: mpsc::Receiver<Vec<u8>>) -> Result<(), WireError> {
+pub async fn write_all(
+    stream: &mut (impl AsyncWrite + Unpin),
+    mut frames: mpsc::Receiver<Vec<u8>>,
+) -> Result<(), WireError> {
     while let Some(mut burst) = frames.recv().await {
         while burst.len() < GATHER_BYTES {
             match frames.try_recv() {

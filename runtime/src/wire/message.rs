@@ -13,10 +13,18 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker {
     Setup(WorkerSetup),
-    Run { step: u64, spec: Box<StepSpec> },
+    Run {
+        step: u64,
+        spec: Box<StepSpec>,
+    },
     /// The caller took so many events of the step: so many more may be sent.
-    Credit { step: u64, events: u32 },
-    Cancel { step: u64 },
+    Credit {
+        step: u64,
+        events: u32,
+    },
+    Cancel {
+        step: u64,
+    },
 }
 
 /// Events of one step that may be on their way to a caller that does not read: a slow caller holds up its own step
@@ -44,9 +52,19 @@ pub struct WorkerSetup {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromWorker {
     /// `engine` is the hash of what its artifacts depend on.
-    Ready { walls: Vec<Wall>, engine: String },
-    Event { step: u64, event: Event },
-    Done { step: u64, outcome: Outcome, usage: Usage },
+    Ready {
+        walls: Vec<Wall>,
+        engine: String,
+    },
+    Event {
+        step: u64,
+        event: Event,
+    },
+    Done {
+        step: u64,
+        outcome: Outcome,
+        usage: Usage,
+    },
 }
 
 /// One wall of the jail, as it was found from inside.

@@ -123,7 +123,9 @@ impl Workers {
             Ok(Ok(FromWorker::Ready { walls, engine })) => (walls, engine),
             Ok(Ok(_)) => return Err(WorkerError::NotReady("it spoke out of turn".into())),
             Ok(Err(error)) => return Err(WorkerError::NotReady(format!("{error}; {}", process.end().await))),
-            Err(_) => return Err(WorkerError::NotReady(format!("no answer in {START_TIMEOUT:?}; {}", process.end().await))),
+            Err(_) => {
+                return Err(WorkerError::NotReady(format!("no answer in {START_TIMEOUT:?}; {}", process.end().await)));
+            }
         };
         let missing = |wall: &&Wall| wall.state == WallState::Missing && !self.allow_missing.contains(&wall.name);
         let missing: Vec<_> = walls.iter().filter(missing).cloned().collect();

@@ -133,7 +133,9 @@ impl Steps {
 
 fn text_bytes(event: &Event) -> usize {
     match event {
-        Event::Log { message, fields, .. } => message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>(),
+        Event::Log { message, fields, .. } => {
+            message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>()
+        }
         Event::Progress { message, .. } => message.len(),
         Event::Output { data, .. } => data.len(),
     }

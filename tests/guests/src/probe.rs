@@ -20,28 +20,66 @@ struct Input {
 #[serde(rename_all = "kebab-case")]
 enum Act {
     Read(String),
-    Write { path: String, bytes: usize },
-    Append { path: String, bytes: usize },
+    Write {
+        path: String,
+        bytes: usize,
+    },
+    Append {
+        path: String,
+        bytes: usize,
+    },
     /// Writes one byte at an offset: a sparse file.
-    Sparse { path: String, offset: u64 },
-    Truncate { path: String, size: u64 },
+    Sparse {
+        path: String,
+        offset: u64,
+    },
+    Truncate {
+        path: String,
+        size: u64,
+    },
     /// Keeps a file open, deletes it, and goes on writing to it.
-    WriteDeleted { path: String, bytes: usize },
+    WriteDeleted {
+        path: String,
+        bytes: usize,
+    },
     /// Creates so many empty files below a directory.
-    Files { directory: String, count: usize },
+    Files {
+        directory: String,
+        count: usize,
+    },
     Mkdir(String),
     Remove(String),
-    Rename { from: String, to: String },
-    HardLink { from: String, to: String },
-    Symlink { target: String, at: String },
+    Rename {
+        from: String,
+        to: String,
+    },
+    HardLink {
+        from: String,
+        to: String,
+    },
+    Symlink {
+        target: String,
+        at: String,
+    },
     List(String),
     Connect(String),
     Udp(String),
     Resolve(String),
-    Log { message: String, count: usize },
-    Progress { fraction: f64, message: String },
-    Print { text: String, count: usize },
-    Sleep { milliseconds: u64 },
+    Log {
+        message: String,
+        count: usize,
+    },
+    Progress {
+        fraction: f64,
+        message: String,
+    },
+    Print {
+        text: String,
+        count: usize,
+    },
+    Sleep {
+        milliseconds: u64,
+    },
     /// Returns a string of so many bytes as this act's outcome.
     Output(usize),
     Env,
@@ -52,7 +90,10 @@ enum Act {
     Recurse,
     Panic,
     Exit(i32),
-    Fail { code: String, message: String },
+    Fail {
+        code: String,
+        message: String,
+    },
 }
 
 #[derive(Serialize)]

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Builds the daemon and the guests, as the tests do.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build --workspace --locked
+cargo build --locked --profile guest --target wasm32-wasip2 -p repo-auditor -p palisade-test-guests

@@ -1,0 +1,75 @@
+use std::{fs, path::Path};
+
+use palisade::config::{Limits, Row};
+
+use crate::{harness::root, tidy::files};
+
+#[test]
+fn every_relative_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    for file in files("md") {
+        let text = fs::read_to_string(&file).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = target.split('#').next().unwrap();
+            if !target.is_empty() && !target.contains("://") && !file.parent().unwrap().join(target).exists() {
+                broken.push(format!("{}: {target}", file.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn every_path_that_the_documentation_names_is_there() {
+    let mut missing = Vec::new();
+    for file in files("md") {
+        let text = fs::read_to_string(&file).unwrap();
+        for named in text.split('`').skip(1).step_by(2) {
+            let rooted =
+                ["runtime/", "proto/", "guest-sdk/", "tests/", "docs/", "benches/", "examples/", "wit/", "scripts/"];
+            let plain = !named.contains(|c: char| c.is_whitespace() || "<>*{}…".contains(c));
+            if plain && rooted.iter().any(|folder| named.starts_with(folder)) && !root().join(named).exists() {
+                missing.push(format!("{}: {named}", file.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn the_table_of_limits_is_the_code() {
+    let text = fs::read_to_string(root().join("docs/limits.md")).unwrap();
+    let documented: Vec<Vec<String>> = text
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').skip(1).take(4).map(|cell| cell.trim().trim_matches('`').to_owned()).collect())
+        .collect();
+    let row = |row: Row| vec![row.name.to_owned(), row.unit.to_owned(), row.default.to_string(), row.max.to_string()];
+    let held: Vec<_> = Limits::default().rows().into_iter().chain(Limits::fixed_rows()).map(row).collect();
+    assert_eq!(documented, held);
+}
+
+#[test]
+fn every_public_word_of_the_proto_is_documented() {
+    for file in files("proto") {
+        let text = fs::read_to_string(&file).unwrap();
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        for (index, line) in lines.iter().enumerate() {
+            if line.starts_with("rpc ") || line.starts_with("service ") {
+                let documented = index > 0 && lines[index - 1].starts_with("//");
+                assert!(documented || line.contains("GetServerInfo"), "{}: {line}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readme_names_no_command_that_is_not_there() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for target in readme.split("make ").skip(1).filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next())
+    {
+        assert!(target.is_empty() || makefile.contains(&format!("\n{target}:")), "make {target}");
+    }
+    assert!(Path::new(&root().join("LICENSE")).exists());
+}

@@ -1,0 +1,85 @@
+use palisade_proto::v1::{self, step_result::Outcome};
+use serde_json::json;
+
+use crate::harness::{Daemon, probe};
+
+#[tokio::test]
+async fn a_step_returns_its_output_and_what_it_used() {
+    let daemon = Daemon::start().await;
+    let ran = daemon.run(probe(json!([{ "output": 1000 }]))).await.unwrap();
+    assert_eq!(ran.outcomes(), [format!("ok: {}", "x".repeat(1000))]);
+    assert_eq!(ran.result.content_type, "application/json");
+    assert_eq!(ran.result.step, ran.accepted.step);
+    assert!(ran.accepted.step.starts_with("steps/") && ran.accepted.step.len() == "steps/".len() + 32);
+    assert!(ran.accepted.component.starts_with("components/sha256:"));
+    let usage = ran.usage();
+    assert!(usage.fuel > 1_000 && usage.memory_peak_bytes >= 1 << 16, "{usage:?}");
+    assert!(usage.wall_time.unwrap().nanos > 0 && usage.cpu_time.unwrap().nanos > 0, "{usage:?}");
+    assert_eq!(usage.output_bytes, ran.result.output.len() as i64);
+    assert_eq!(usage.input_bytes, json!({"acts": [{"output": 1000}]}).to_string().len() as i64);
+}
+
+#[tokio::test]
+async fn the_limits_in_force_are_said_before_the_step_runs() {
+    let daemon = Daemon::start().await;
+    let limits = daemon.run(probe(json!([]))).await.unwrap().accepted.limits.unwrap();
+    assert_eq!(limits.fuel, Some(10_000_000_000));
+    assert_eq!(limits.memory_bytes, Some(256 << 20));
+    assert_eq!(limits.timeout.unwrap().seconds, 60);
+    assert!(limits.output_bytes.is_some() && limits.stdio_bytes.is_some() && limits.events.is_some());
+}
+
+#[tokio::test]
+async fn a_step_that_returns_an_error_has_failed_with_its_own_code() {
+    let daemon = Daemon::start().await;
+    let ran = daemon.run(probe(json!([{ "fail": { "code": "NO_LUCK", "message": "try again" } }]))).await.unwrap();
+    assert_eq!(ran.outcome(), Outcome::Failed);
+    assert_eq!((ran.failure().code.as_str(), ran.failure().message.as_str()), ("NO_LUCK", "try again"));
+}
+
+#[tokio::test]
+async fn a_step_that_panics_has_trapped_and_its_words_arrive() {
+    let daemon = Daemon::start().await;
+    let ran = daemon.run(probe(json!(["panic"]))).await.unwrap();
+    assert_eq!(ran.outcome(), Outcome::Trapped);
+    assert_eq!(ran.failure().code, "TRAPPED");
+    assert!(ran.output(v1::output_chunk::Stream::Stderr).contains("told to panic"));
+}
+
+#[tokio::test]
+async fn a_step_that_exits_instead_of_returning_has_trapped() {
+    let daemon = Daemon::start().await;
+    let ran = daemon.run(probe(json!([{ "exit": 0 }]))).await.unwrap();
+    assert_eq!(ran.outcome(), Outcome::Trapped);
+    assert_eq!(ran.failure().code, "EXITED");
+}
+
+#[tokio::test]
+async fn input_that_the_step_does_not_understand_is_its_failure_not_ours() {
+    let daemon = Daemon::start().await;
+    let request = v1::RunStepRequest { component: "probe".into(), input: b"{".as_slice().into(), ..Default::default() };
+    let ran = daemon.run(request).await.unwrap();
+    assert_eq!(ran.outcome(), Outcome::Failed);
+    assert_eq!(ran.failure().code, "INPUT_INVALID");
+}
+
+#[tokio::test]
+async fn nothing_of_one_step_is_left_for_the_next() {
+    let daemon = Daemon::start().await;
+    let first = daemon.probe(json!([{ "write": { "path": "/workspace/left", "bytes": 3 } }])).await;
+    assert_eq!(first, ["ok: done"]);
+    let second = daemon.probe(json!([{ "list": "/workspace" }, { "list": "/" }])).await;
+    assert_eq!(second[0], "ok: ");
+}
+
+#[tokio::test]
+async fn many_steps_run_at_once() {
+    let daemon = Daemon::start().await;
+    let runs = (0..100).map(|n| {
+        let request = probe(json!([{ "write": { "path": "/workspace/own", "bytes": n } }, { "output": n }]));
+        daemon.run(request)
+    });
+    for (n, ran) in futures::future::join_all(runs).await.into_iter().enumerate() {
+        assert_eq!(ran.unwrap().outcomes()[1], format!("ok: {}", "x".repeat(n)));
+    }
+}
