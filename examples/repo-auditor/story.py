@@ -22,6 +22,9 @@ HEAD_BYTES = 8 << 10
 SCANNED_MAX_BYTES = 4 << 20
 EXTENSIONS = {"Rust": {".rs"}, "Python": {".py", ".pyi", ".pyw"}, "Protocol Buffers": {".proto"}, "Go": {".go"}}
 
+# A large tree needs more than the defaults.
+ROOM = ["--fuel", "200000000000", "--timeout", "10m"]
+
 REPORT_LINES = 60
 MIB = 1 << 20
 
@@ -39,7 +42,7 @@ def main():
             network(daemon)
             limits(daemon)
             claim(secret not in daemon.transcript(), "the canary's secret is in no output and in no log")
-            again = run(daemon, "auditor", "--mount", "source:/repo")
+            again = run(daemon, "auditor", "--mount", "source:/repo", *ROOM)
             claim(again["outcome"] == "succeeded", "after all that, the daemon serves the next step")
             claim(again["output"]["files"] == summary["files"], "which finds as many files as the first")
     conclude()
@@ -61,10 +64,8 @@ def audit(daemon):
     code, (workspace,), errors = daemon.cli("workspace", "create", "audit")
     claim(code == 0, f"there is a workspace for the report: {workspace['name']}{errors}")
 
-    # A large tree needs more than the defaults.
-    room = ["--fuel", "200000000000", "--timeout", "10m"]
     before = snapshot()
-    result = run(daemon, "auditor", "--mount", "source:/repo", "--workspace", "audit", *room, each=show)
+    result = run(daemon, "auditor", "--mount", "source:/repo", "--workspace", "audit", *ROOM, each=show)
     claim(result["outcome"] == "succeeded", f"the audit {result['outcome']} {result['failure'] or ''}")
     claim(snapshot() == before, "the tree is as it was")
 
@@ -88,15 +89,16 @@ def check(summary, report):
     same = ["files", "bytes", "lines", "languages", "largest", "skipped"]
     claim(all(summary[key] == report[key] for key in same), "report.json says what the step's output says")
     files = list(walk())
-    claim(summary["files"] == len(files), f"it saw {len(files):,} files, and so do we")
+    claim(summary["files"] == len(files), f"files: it says {summary['files']:,}, we count {len(files):,}")
     size = sum(file.stat().st_size for file in files)
-    claim(summary["bytes"] == size, f"of {size:,} bytes, and so do we")
+    claim(summary["bytes"] == size, f"bytes: it says {summary['bytes']:,}, we count {size:,}")
     found = {language["language"]: language for language in summary["languages"]}
     for language, extensions in EXTENSIONS.items():
         counts = [lines for file in files if file.suffix.lower() in extensions and (lines := count(file)) is not None]
-        said = found.get(language, {"files": 0, "lines": 0})
-        right = (said["files"], said["lines"]) == (len(counts), sum(counts))
-        claim(right, f"{language}: {len(counts):,} files with {sum(counts):,} lines, and so do we")
+        ours = f"{len(counts):,} files with {sum(counts):,} lines"
+        entry = found.get(language, {"files": 0, "lines": 0})
+        theirs = f"{entry['files']:,} files with {entry['lines']:,} lines"
+        claim(theirs == ours, f"{language}: it says {theirs}, we count {ours}")
 
 
 def walk():
@@ -129,11 +131,11 @@ def reads(daemon, canary):
     up = "../" * 20
     attempts = {
         "read /etc/passwd": "/etc/passwd",
-        "read it by climbing out of the mount": "/repo/../../etc/passwd",
+        "climb to it from the mount": "/repo/../../etc/passwd",
         "read the worker's environment": "/proc/self/environ",
         "read a file beside the mount": str(canary),
-        "read it by climbing out of the mount ": f"/repo/{up}{canary}",
-        "read it through a link in a mount": "/bait/link",
+        "climb to that file from the mount": f"/repo/{up}{canary}",
+        "follow a link to it in a mount": "/bait/link",
     }
     result = attack(daemon, [{"read": path} for path in attempts.values()])
     stopped(result, attempts, "no such path in its sandbox")
@@ -157,9 +159,11 @@ def writes(daemon):
 
     code, _, errors = daemon.cli("workspace", "create", "small", "--bytes", "1MiB")
     claim(code == 0, f"there is a workspace of 1 MiB{errors}")
-    attempts = {"write 8 MiB to it": {"write": {"path": "/workspace/hoard", "bytes": 8 * MIB}}}
+    attempts = {"write 8 MiB to the workspace": {"write": {"path": "/workspace/hoard", "bytes": 8 * MIB}}}
     result = attack(daemon, attempts.values(), "--workspace", "small")
-    stopped(result, attempts, "the workspace has a quota")
+    stopped(result, attempts, "its quota is full")
+    grown = result["usage"]["disk_bytes"]
+    claim(0 < grown <= MIB, f"the workspace grew by {grown:,} bytes")
 
 
 def network(daemon):
@@ -188,27 +192,39 @@ def silent(hear, listener):
 
 def limits(daemon):
     """Tries to use up the processor, the memory and the caller's patience."""
-    def ended(tried, how, code, acts, *options, exit_code=5):
-        """Checks that a limit ended a step."""
-        exited, lines, _ = daemon.cli("run", "attacker", "-i", "-", *options, input=attack_input(acts))
-        result = lines[-1]["result"]
-        failure = result["failure"] or {"code": "nothing", "message": "it succeeded"}
-        held = (exited, result["outcome"], failure["code"]) == (exit_code, "limit_exceeded", code)
-        claim(held, f"{tried:36} → {how}; the caller sees {failure['code']}: {failure['message']}")
-        return result["usage"], lines
+    result, _ = exhaust(daemon, "loop for ever with little fuel", "FUEL_EXHAUSTED", "spin", "--fuel", "50000000")
+    claim(result["usage"]["fuel"] == 50_000_000, "it got its 50,000,000 units of fuel and no more")
 
-    usage, _ = ended("loop for ever, little fuel", "out of fuel", "FUEL_EXHAUSTED", ["spin"], "--fuel", "50000000")
-    claim(usage["fuel"] == 50_000_000, "it got its fuel, and no more")
     patient = ["--fuel", "1000000000000", "--timeout", "500ms"]
-    usage, _ = ended("loop for ever, much fuel", "out of time", "TIMEOUT", ["spin"], *patient, exit_code=6)
-    claim(usage["wall_time_ms"] < 1500, f"it was stopped after {usage['wall_time_ms']:.0f} of 500 ms")
-    usage, _ = ended("hoard memory", "out of memory", "MEMORY_EXHAUSTED", ["grow"], "--memory", "64MiB")
-    claim(usage["memory_peak_bytes"] <= 64 * MIB, f"it had {usage['memory_peak_bytes'] / MIB:.1f} of 64 MiB")
-    usage, _ = ended("recurse without end", "out of stack", "STACK_EXHAUSTED", ["recurse"])
-    flood = [{"print": {"text": "x" * 1000, "count": 10**9}}]
-    usage, lines = ended("print without end", "cut off", "STDIO_BYTES_EXCEEDED", flood)
-    heard = sum(len(line["event"]["output"]["data"]) for line in lines if "output" in line.get("event", {}))
-    claim(heard == usage["stdio_bytes"] <= MIB, f"the caller was sent {heard:,} bytes of it")
+    result, code = exhaust(daemon, "loop for ever with much fuel", "TIMEOUT", "spin", *patient)
+    claim(code == 6, f"exit code {code} tells a script that it was a matter of time")
+    claim(result["usage"]["wall_time_ms"] < 1500, f"it was stopped after {result['usage']['wall_time_ms']:.0f} ms")
+
+    result, _ = exhaust(daemon, "hoard memory", "MEMORY_EXHAUSTED", "grow", "--memory", "64MiB")
+    peak = result["usage"]["memory_peak_bytes"]
+    claim(peak <= 64 * MIB, f"it had {peak / MIB:.1f} of 64 MiB")
+
+    exhaust(daemon, "recurse without end", "STACK_EXHAUSTED", "recurse")
+
+    sent = []
+    flood = {"print": {"text": "x" * 1000, "count": 10**9}}
+    exhaust(daemon, "print without end", "STDIO_BYTES_EXCEEDED", flood, each=lambda line: sent.append(printed(line)))
+    claim(sum(sent) <= MIB, f"the caller was sent {sum(sent):,} bytes of it, at most 1 MiB")
+
+
+def exhaust(daemon, tried, reason, act, *options, each=None):
+    """Checks that an act runs into a limit. Returns the step's result and the exit code."""
+    code, lines, errors = daemon.cli("run", "attacker", "-i", "-", *options, input=told([act]), each=each)
+    result = result_of("attacker", lines, errors)
+    failure = result["failure"] or {"code": "nothing", "message": "it succeeded"}
+    held = code != 0 and (result["outcome"], failure["code"]) == ("limit_exceeded", reason)
+    claim(held, f"{tried:36} → stopped; the caller sees {failure['code']}: {failure['message']}")
+    return result, code
+
+
+def printed(line):
+    """Returns how many bytes of standard output an event brings."""
+    return len(line.get("event", {}).get("output", {}).get("data", ""))
 
 
 def push(daemon, file, alias):
@@ -217,9 +233,14 @@ def push(daemon, file, alias):
     claim(code == 0, f"{file} is pushed as `{alias}`: {lines[0]['digest'][:19]}… {lines[0]['kind']}" if lines else errors)
 
 
-def run(daemon, component, *options, each=None):
+def run(daemon, component, *options, input=None, each=None):
     """Runs a step and returns its result."""
-    _, lines, errors = daemon.cli("run", component, *options, each=each)
+    _, lines, errors = daemon.cli("run", component, *options, input=input, each=each)
+    return result_of(component, lines, errors)
+
+
+def result_of(component, lines, errors):
+    """Returns the result with which a step's messages end."""
     if not lines or "result" not in lines[-1]:
         raise RuntimeError(f"{component} has no result: {errors}")
     return lines[-1]["result"]
@@ -238,24 +259,21 @@ def show(line):
 def attack(daemon, acts, *options):
     """Lets the attacker do what it is told, and returns the result."""
     mounts = ["--mount", "source:/repo", "--mount", "bait:/bait"]
-    _, lines, errors = daemon.cli("run", "attacker", "-i", "-", *mounts, *options, input=attack_input(acts))
-    if not lines or "result" not in lines[-1]:
-        raise RuntimeError(f"the attacker has no result: {errors}")
-    return lines[-1]["result"]
+    return run(daemon, "attacker", "-i", "-", *mounts, *options, input=told(acts))
 
 
-def attack_input(acts):
-    """Returns what the attacker is told to do."""
+def told(acts):
+    """Returns the input that tells the attacker what to do."""
     return json.dumps({"acts": list(acts)}).encode()
 
 
 def stopped(result, attempts, how):
     """Checks that every attempt failed, and prints why."""
-    output = result["output"] or {}
-    outcomes = output["outcomes"] if result["outcome"] == "succeeded" else []
-    claim(len(outcomes) == len(attempts), f"the attacker tries {len(attempts)} things:")
+    outcomes = result["output"]["outcomes"] if result["outcome"] == "succeeded" else []
+    claim(len(outcomes) == len(attempts), f"attempts of the attacker: {len(outcomes)} of {len(attempts)}")
     for tried, outcome in zip(attempts, outcomes):
-        claim(outcome.startswith("error: "), f"{tried:36} → {how}; the guest sees {outcome}")
+        what, _, reason = outcome.partition(": ")
+        claim(what == "error", f"{tried:36} → {how}; the guest sees {reason}")
 
 
 if __name__ == "__main__":

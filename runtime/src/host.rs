@@ -5,6 +5,7 @@
 
 pub mod bindings;
 mod events;
+mod file_stream;
 pub mod filesystem;
 mod quota;
 mod sockets;

@@ -26,7 +26,7 @@ async fn what_is_not_webassembly_is_refused() {
 async fn truncated_or_damaged_webassembly_is_refused() {
     let daemon = Daemon::start().await;
     let whole = std::fs::read(guest("probe")).unwrap();
-    for length in [5, 8, 9, 100, whole.len() / 2, whole.len() - 1] {
+    for length in [5, 7, 9, 100, whole.len() / 2, whole.len() - 1] {
         assert_eq!(refused(&daemon, &whole[..length]).await.0, "WASM_INVALID", "cut at {length}");
     }
     let mut trailing = whole.clone();

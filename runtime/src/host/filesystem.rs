@@ -6,13 +6,15 @@ use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime_wasi::{
     filesystem::{Descriptor, WasiFilesystemCtx, WasiFilesystemCtxView},
     p2::{
-        DynInputStream, DynOutputStream, FsError, FsResult, OutputStream, Pollable, ReaddirIterator, StreamError,
-        StreamResult,
+        DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator,
         bindings::filesystem::{preopens, types},
     },
 };
 
-use super::quota::{Entry, FileId, Full, Handle, Tree};
+use super::{
+    file_stream::FileStream,
+    quota::{Entry, FileId, Full, Handle, Tree},
+};
 use crate::step::Quota;
 use types::{
     DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, HostDescriptor as _, MetadataHashValue,
@@ -107,7 +109,7 @@ impl View<'_> {
     ) -> FsResult<Resource<DynOutputStream>> {
         let Some(handle) = self.handle(fd) else { return Ok(stream) };
         let inner = self.table.delete(stream)?;
-        let metered: DynOutputStream = Box::new(Metered { inner, handle, at });
+        let metered: DynOutputStream = Box::new(FileStream::new(inner, handle, at));
         Ok(self.table.push(metered)?)
     }
 }
@@ -369,56 +371,5 @@ impl types::HostDirectoryEntryStream for View<'_> {
 
     fn drop(&mut self, stream: Resource<ReaddirIterator>) -> wasmtime::Result<()> {
         types::HostDirectoryEntryStream::drop(&mut self.wasi(), stream)
-    }
-}
-
-/// A stream into a file, charged before it writes.
-struct Metered {
-    inner: DynOutputStream,
-    handle: Arc<Handle>,
-    /// Where the next byte goes; `None` is the end of the file.
-    at: Option<u64>,
-}
-
-impl Metered {
-    fn charge(&mut self, bytes: usize) -> StreamResult<()> {
-        let bytes = bytes as u64;
-        let charged = match &mut self.at {
-            None => self.handle.append(bytes),
-            Some(at) => self.handle.write(*at, bytes).map(|()| *at += bytes),
-        };
-        charged.map_err(|full| StreamError::LastOperationFailed(full.into()))
-    }
-}
-
-#[async_trait::async_trait]
-impl OutputStream for Metered {
-    fn write(&mut self, data: bytes::Bytes) -> StreamResult<()> {
-        self.charge(data.len())?;
-        self.inner.write(data)
-    }
-
-    async fn blocking_write_and_flush(&mut self, data: bytes::Bytes) -> StreamResult<()> {
-        self.charge(data.len())?;
-        self.inner.blocking_write_and_flush(data).await
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        self.inner.flush()
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        self.inner.check_write()
-    }
-
-    async fn cancel(&mut self) {
-        self.inner.cancel().await
-    }
-}
-
-#[async_trait::async_trait]
-impl Pollable for Metered {
-    async fn ready(&mut self) {
-        self.inner.ready().await
     }
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cap_std::{ambient_authority, fs::Dir};
+use cap_std::fs::Dir;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2, renameat};
 
 use super::{Lease, WorkspaceError};
@@ -174,7 +174,8 @@ fn checked(path: &str) -> Result<PathBuf, WorkspaceError> {
 }
 
 fn root_of(root: &Path) -> io::Result<Dir> {
-    Dir::open_ambient_dir(root, ambient_authority())
+    // Opened for reading: a directory that cap-std opens cannot be synced.
+    Ok(Dir::from_std_file(fs::File::open(root)?))
 }
 
 fn beneath(dir: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, WorkspaceError> {
