@@ -230,7 +230,8 @@ def printed(line):
 def push(daemon, file, alias):
     """Pushes a guest."""
     code, lines, errors = daemon.cli("component", "push", str(GUESTS / file), "--alias", alias)
-    claim(code == 0, f"{file} is pushed as `{alias}`: {lines[0]['digest'][:19]}… {lines[0]['kind']}" if lines else errors)
+    is_step = code == 0 and lines[0]["kind"] == "step"
+    claim(is_step, f"{file} is a step and is pushed as `{alias}`{errors}")
 
 
 def run(daemon, component, *options, input=None, each=None):

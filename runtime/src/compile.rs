@@ -18,7 +18,8 @@ pub fn compile() -> anyhow::Result<()> {
     let mut socket = File::from(work::socket()?);
     let start: ToCompiler =
         wire::read_blocking(&mut socket).context("palisade compile is started by `palisade serve`")?;
-    let ToCompiler::Start { component_bytes, artifact_bytes_max, cpu_seconds, memory_bytes } = start else {
+    let ToCompiler::Start { component_bytes, artifact_bytes_max, memory_bytes_max, cpu_seconds, memory_bytes } = start
+    else {
         anyhow::bail!("expected to be told the size first");
     };
     drop(socket);
@@ -33,7 +34,7 @@ pub fn compile() -> anyhow::Result<()> {
     let mut socket = File::from(socket?);
 
     let component = receive(&mut socket, component_bytes)?;
-    match sandbox::compile(component, artifact_bytes_max) {
+    match sandbox::compile(component, artifact_bytes_max, memory_bytes_max) {
         Err(refusal) => wire::write_blocking(&mut socket, &FromCompiler::Refused(refusal))?,
         Ok((inspection, artifact)) => {
             let engine = sandbox::engine_hash()?;

@@ -31,7 +31,7 @@ pub struct Power {
     /// The same word in `wit/`, in this folder, in the SDK and in the documentation.
     pub word: &'static str,
     /// Interfaces without their version.
-    interfaces: &'static [&'static str],
+    pub interfaces: &'static [&'static str],
     /// What a guest that imports it could reach.
     pub reach: &'static str,
 }

@@ -9,7 +9,7 @@ mod syscalls;
 
 pub use enter::{Access, Jail, JailError, Role, enter};
 
-/// The walls, in the order in which they are built. `jail.allow_missing` takes these names.
+/// The walls, in the order in which they are built.
 pub const WALLS: [&str; 10] = [
     "descriptors",
     "session",
@@ -22,3 +22,7 @@ pub const WALLS: [&str; 10] = [
     "landlock",
     "seccomp",
 ];
+
+/// Walls that a host may be unable to build, for want of a permission: `jail.allow_missing` takes these names. Any
+/// Linux that is new enough can build the others, and there is no going on without them.
+pub const WAIVABLE: [&str; 3] = ["user-namespace", "network-namespace", "capabilities"];

@@ -98,6 +98,7 @@ pub async fn probe(scratch: &Path) -> Result<Vec<crate::wire::Wall>, ServeError>
     let data_dir = DataDir::open(scratch)?;
     let config = Config::default();
     let spawner = Spawner::start(PROGRAM.into()).map_err(ServeError::Spawner)?;
+    // Whatever is missing is for the caller to say.
     let all = crate::jail::WALLS.map(String::from).to_vec();
     Ok(Workers::new(spawner, worker_setup(&config, &data_dir), all).hello().await?.walls)
 }
@@ -123,5 +124,6 @@ fn compile_limits(config: &Config) -> CompileLimits {
         timeout: Duration::from_millis(config.limits.compile_timeout_ms),
         memory_bytes: config.limits.compile_memory_bytes,
         artifact_bytes: config.limits.artifact_bytes,
+        step_memory_bytes: config.limits.memory_bytes.max,
     }
 }

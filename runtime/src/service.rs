@@ -1,4 +1,4 @@
-//! The callers' contract over gRPC. Only this module and the command line's client say `tonic`.
+//! The callers' contract over gRPC. Beside it only `serve` and the command line's client say `tonic`.
 
 mod callers;
 mod components;

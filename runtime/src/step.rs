@@ -7,7 +7,7 @@ mod outcome;
 mod spec;
 
 pub use digest::{BadDigest, Digest};
-pub use limits::{BadLimit, FIXED, Fixed, Range, StepLimits};
+pub use limits::{BadLimit, FIELD_BYTES, FIXED, Fixed, Range, StepLimits};
 pub use name::{BadName, Name};
 pub use outcome::{Event, Failure, Level, Outcome, Stream, Usage};
 pub use spec::{Kind, Mount, Quota, StepSpec};

@@ -5,7 +5,7 @@ use crate::harness::{Daemon, guest, reason};
 
 /// Pushes what must be refused, and checks that nothing of it is left.
 async fn refused(daemon: &Daemon, bytes: &[u8]) -> (String, String) {
-    let status = daemon.push(bytes).await.err().expect("it must be refused");
+    let status = daemon.push(bytes).await.expect_err("it must be refused");
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     let listed = daemon.components().list_components(v1::ListComponentsRequest::default()).await.unwrap();
     assert_eq!(listed.into_inner().components.len(), 2, "only what the test was seeded with is kept");

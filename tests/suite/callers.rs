@@ -82,7 +82,7 @@ async fn connections_are_bounded_and_a_silent_one_keeps_only_its_own_place() {
         (0..2).map(|_| std::os::unix::net::UnixStream::connect(daemon.dir.path().join("p.sock")).unwrap()).collect();
     assert_eq!(daemon.probe(json!([])).await.len(), 0, "who is connected is served");
     let endpoint = Endpoint::from_shared(daemon.endpoint()).unwrap();
-    let fourth = tokio::spawn(async move { endpoint.connect().await.map(|c| v1::system_client::SystemClient::new(c)) });
+    let fourth = tokio::spawn(async move { endpoint.connect().await.map(v1::system_client::SystemClient::new) });
     drop(silent);
     let mut fourth = tokio::time::timeout(crate::harness::PATIENCE, fourth).await.unwrap().unwrap().unwrap();
     fourth.get_server_info(v1::GetServerInfoRequest {}).await.unwrap();

@@ -125,7 +125,7 @@ async fn components_survive_a_restart_and_a_lost_artifact_is_compiled_again() {
 #[tokio::test]
 async fn a_push_begins_with_its_header_and_has_bounded_chunks() {
     let daemon = Daemon::start().await;
-    let chunk = |bytes: usize| v1::PushComponentRequest { message: Some(Message::Chunk(vec![0; bytes].into())) };
+    let chunk = |bytes: usize| v1::PushComponentRequest { message: Some(Message::Chunk(vec![0; bytes])) };
     let header = v1::PushComponentRequest { message: Some(Message::Header(Default::default())) };
     for (messages, named) in [
         (vec![], "header"),

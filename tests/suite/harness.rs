@@ -173,7 +173,7 @@ impl Daemon {
 
     pub async fn push_as(&self, bytes: &[u8], header: v1::PushHeader) -> Result<v1::Component, Status> {
         use v1::push_component_request::Message;
-        let chunks = bytes.chunks(1 << 20).map(|chunk| Message::Chunk(chunk.to_vec().into()));
+        let chunks = bytes.chunks(1 << 20).map(|chunk| Message::Chunk(chunk.to_vec()));
         let messages: Vec<_> = std::iter::once(Message::Header(header))
             .chain(chunks)
             .map(|message| v1::PushComponentRequest { message: Some(message) })
@@ -269,7 +269,7 @@ impl Ran {
 /// Returns a request that makes the probe do `acts`.
 pub fn probe(acts: Value) -> v1::RunStepRequest {
     let input = serde_json::to_vec(&json!({ "acts": acts })).unwrap();
-    v1::RunStepRequest { component: "probe".into(), input: input.into(), ..Default::default() }
+    v1::RunStepRequest { component: "probe".into(), input, ..Default::default() }
 }
 
 /// Returns the same request with a workspace.

@@ -48,6 +48,8 @@ async fn a_caller_names_mounts_of_the_configuration_and_no_host_path() {
     }
     let twice = daemon.run(with(vec![used("source", "/a"), used("source", "/a")])).await.err().unwrap();
     assert!(twice.message().contains("two mounts at `/a`"));
+    let nested = daemon.run(with(vec![used("source", "/a"), used("source", "/a/b")])).await.err().unwrap();
+    assert!(nested.message().contains("neither may hold the other"));
     let many = (0..17).map(|n| used("source", &format!("/m{n}"))).collect();
     assert!(daemon.run(with(many)).await.err().unwrap().message().contains("at most 16"));
 }
@@ -57,7 +59,7 @@ async fn oversized_parts_of_a_request_are_refused_by_name() {
     let daemon = Daemon::with("[limits]\ninput_bytes = 1000\n").await;
     let base = probe(json!([]));
     let cases = [
-        ("input", "INPUT_TOO_LARGE", v1::RunStepRequest { input: vec![0; 1001].into(), ..base.clone() }),
+        ("input", "INPUT_TOO_LARGE", v1::RunStepRequest { input: vec![0; 1001], ..base.clone() }),
         ("args", "FIELD_INVALID", v1::RunStepRequest { args: vec![String::new(); 257], ..base.clone() }),
         ("args", "FIELD_INVALID", v1::RunStepRequest { args: vec!["x".repeat(70_000)], ..base.clone() }),
         ("args", "FIELD_INVALID", v1::RunStepRequest { args: vec!["a\0b".into()], ..base.clone() }),
@@ -70,6 +72,6 @@ async fn oversized_parts_of_a_request_are_refused_by_name() {
         assert_eq!((reason(&refused).as_str(), field(&refused).as_str()), (expected, name));
     }
     // Above what gRPC takes at all.
-    let huge = v1::RunStepRequest { input: vec![0; 5 << 20].into(), ..base };
+    let huge = v1::RunStepRequest { input: vec![0; 5 << 20], ..base };
     assert_eq!(daemon.run(huge).await.err().unwrap().code(), Code::OutOfRange);
 }

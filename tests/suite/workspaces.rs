@@ -14,7 +14,7 @@ async fn create(daemon: &Daemon, id: &str, bytes: i64, entries: i64) -> v1::Work
 
 async fn put(daemon: &Daemon, workspace: &str, path: &str, data: &[u8]) -> Result<v1::File, Status> {
     let header = v1::PutFileHeader { workspace: format!("workspaces/{workspace}"), path: path.into() };
-    let chunks = data.chunks(1 << 20).map(|chunk| Message::Chunk(chunk.to_vec().into()));
+    let chunks = data.chunks(1 << 20).map(|chunk| Message::Chunk(chunk.to_vec()));
     let messages: Vec<_> = std::iter::once(Message::Header(header))
         .chain(chunks)
         .map(|message| v1::PutFileRequest { message: Some(message) })

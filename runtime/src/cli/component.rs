@@ -42,8 +42,7 @@ pub async fn push(
     let file = File::open(file).map_err(unreadable)?;
     let header = v1::PushHeader { alias: alias.unwrap_or_default(), digest: digest.unwrap_or_default() };
     let first = v1::PushComponentRequest { message: Some(Message::Header(header)) };
-    let requests =
-        chunks(file, first, |chunk| v1::PushComponentRequest { message: Some(Message::Chunk(chunk.into())) });
+    let requests = chunks(file, first, |chunk| v1::PushComponentRequest { message: Some(Message::Chunk(chunk)) });
     Ok(client.components().push_component(requests).await?.into_inner())
 }
 

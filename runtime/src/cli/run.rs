@@ -35,7 +35,7 @@ pub async fn run(arguments: arguments::Run, common: &Common) -> Result<ExitCode,
         arguments.timeout.map(|ms| prost_types::Duration { seconds: ms / 1000, nanos: (ms % 1000) as i32 * 1_000_000 });
     let request = v1::RunStepRequest {
         component,
-        input: input.into(),
+        input,
         content_type: String::new(),
         args: arguments.args,
         env,

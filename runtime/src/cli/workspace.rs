@@ -31,8 +31,7 @@ pub async fn workspace(command: Workspace, common: &Common) -> Result<(), Failur
             let own_name = || file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let header = v1::PutFileHeader { workspace: name(&id), path: path.unwrap_or_else(own_name) };
             let first = v1::PutFileRequest { message: Some(Message::Header(header)) };
-            let requests =
-                chunks(opened, first, |chunk| v1::PutFileRequest { message: Some(Message::Chunk(chunk.into())) });
+            let requests = chunks(opened, first, |chunk| v1::PutFileRequest { message: Some(Message::Chunk(chunk)) });
             let put = client.workspaces().put_file(requests).await?.into_inner();
             print::rows(common, FILE, &[&put], file_row);
         }

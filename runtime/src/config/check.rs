@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Config;
-use crate::jail::WALLS;
+use crate::jail::WAIVABLE;
 
 /// A configuration that is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +33,10 @@ pub enum BadConfig {
     MountsOverlap(String, String),
     #[error("mount `{name}` and `data_dir` share a directory tree: {}", path.display())]
     MountOverData { name: String, path: PathBuf },
-    #[error("`jail.allow_missing` names `{0}`; the walls are {walls}", walls = WALLS.join(", "))]
-    UnknownWall(String),
+    #[error("`jail.allow_missing` names `{0}`; the walls that may be missing are {walls}", walls = WAIVABLE.join(", "))]
+    NotWaivable(String),
+    #[error("`listen.socket` lies in the writable mount `{0}`: a step could take its place")]
+    SocketInMount(String),
 }
 
 /// Reads and checks a file.
@@ -73,8 +75,8 @@ pub fn check(config: &mut Config) -> Result<(), BadConfig> {
             return Err(BadConfig::RelativePath { key, path: path.clone() });
         }
     }
-    if let Some(unknown) = config.jail.allow_missing.iter().find(|name| !WALLS.contains(&name.as_str())) {
-        return Err(BadConfig::UnknownWall(unknown.clone()));
+    if let Some(unknown) = config.jail.allow_missing.iter().find(|name| !WAIVABLE.contains(&name.as_str())) {
+        return Err(BadConfig::NotWaivable(unknown.clone()));
     }
     check_mounts(config)
 }
@@ -95,10 +97,13 @@ fn check_mounts(config: &mut Config) -> Result<(), BadConfig> {
         }
         mount.path = resolved;
     }
-    let data_dir = fs::canonicalize(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    let (data_dir, socket) = (resolved(&config.data_dir), resolved(&config.listen.socket));
     for (index, mount) in config.mounts.iter().enumerate() {
         if overlap(&mount.path, &data_dir) {
             return Err(BadConfig::MountOverData { name: mount.name.to_string(), path: mount.path.clone() });
+        }
+        if mount.writable.is_some() && socket.starts_with(&mount.path) {
+            return Err(BadConfig::SocketInMount(mount.name.to_string()));
         }
         for other in &config.mounts[index + 1..] {
             if mount.name == other.name {
@@ -110,6 +115,17 @@ fn check_mounts(config: &mut Config) -> Result<(), BadConfig> {
         }
     }
     Ok(())
+}
+
+/// Returns where a path that may not exist yet will be.
+fn resolved(path: &Path) -> PathBuf {
+    for (depth, ancestor) in path.ancestors().enumerate() {
+        if let Ok(found) = fs::canonicalize(ancestor) {
+            let rest: Vec<_> = path.iter().rev().take(depth).collect();
+            return rest.into_iter().rev().fold(found, |path, name| path.join(name));
+        }
+    }
+    path.into()
 }
 
 fn overlap(a: &Path, b: &Path) -> bool {

@@ -52,9 +52,13 @@ fn mounts_that_could_leak_into_each_other_are_refused() {
     assert!(refused("[[mount]]\nname='root'\npath='/'").contains("whole file system"));
     assert!(refused("data_dir='/usr/x'\n[[mount]]\nname='a'\npath='/usr'").contains("`data_dir`"));
     assert!(refused("[[mount]]\nname='No Name'\npath='/usr'").contains("is not a name"));
+    let socket = format!("[listen]\nsocket='/usr/x/s'\n[[mount]]\nname='a'\npath='/usr'\n{writable}");
+    assert!(refused(&socket).contains("a step could take its place"));
 }
 
 #[test]
-fn a_wall_that_does_not_exist_cannot_be_waived() {
+fn only_walls_that_a_host_may_lack_can_be_waived() {
     assert!(refused("[jail]\nallow_missing = ['moat']").contains("`moat`"));
+    assert!(refused("[jail]\nallow_missing = ['landlock']").contains("may be missing are user-namespace"));
+    assert!(parse("[jail]\nallow_missing = ['user-namespace']").is_ok());
 }

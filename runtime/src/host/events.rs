@@ -7,7 +7,7 @@ use wasmtime::component::HasData;
 
 use super::bindings::palisade::agent::{events, types};
 use crate::{
-    step::{Event, FIXED, Level},
+    step::{Event, FIELD_BYTES, FIXED, Level},
     wire::{FromWorker, encode},
 };
 
@@ -112,7 +112,7 @@ impl events::Host for EventSink {
             events::Level::Warn => Level::Warn,
             events::Level::Error => Level::Error,
         };
-        let bytes = message.len() + fields.iter().map(|f| f.key.len() + f.value.len() + 16).sum::<usize>();
+        let bytes = message.len() + fields.iter().map(|f| f.key.len() + f.value.len() + FIELD_BYTES).sum::<usize>();
         let fields = fields.into_iter().map(|f| (f.key, f.value)).collect();
         self.send(Event::Log { level, message, fields }, bytes).await
     }

@@ -244,7 +244,13 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn link_at(&mut self, fd: Fd, flags: PathFlags, path: String, new_fd: Fd, new_path: String) -> FsResult<()> {
-        let entry = entry(self.tree(&new_fd).as_ref())?;
+        let (tree, new_tree) = (self.tree(&fd), self.tree(&new_fd));
+        if let (Some(tree), Some(new_tree)) = (&tree, &new_tree)
+            && !tree.is(new_tree)
+        {
+            return Err(ErrorCode::CrossDevice.into());
+        }
+        let entry = entry(new_tree.as_ref())?;
         self.wasi().link_at(fd, flags, path, new_fd, new_path).await?;
         keep(entry);
         Ok(())

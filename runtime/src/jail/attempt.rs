@@ -1,33 +1,33 @@
 //! The self-test: attempts forbidden acts from inside the jail. A wall counts only if its act failed.
 
-use std::{fs, io, ptr};
+use std::{fs, io, path::Path, ptr};
 
 use landlock::RestrictionStatus;
 use libc::c_long;
 use nix::sys::{
     prctl,
-    resource::{Resource, getrlimit},
+    resource::getrlimit,
 };
 use rustix::thread::capabilities;
 
-use super::{Role, enter::wall, files};
+use super::{Jail, Role, enter::wall, files};
 use crate::wire::Wall;
 
 type Found = Result<String, String>;
 
 /// Attempts everything, and returns what was found for each of [`super::WALLS`].
-pub fn all(role: Role, namespaces: [Result<(), String>; 2], landlock: RestrictionStatus) -> Vec<Wall> {
+pub fn all(jail: &Jail, namespaces: [Result<(), String>; 2], landlock: RestrictionStatus) -> Vec<Wall> {
     let [user, network] = namespaces;
     vec![
         wall("descriptors", descriptors()),
         wall("session", session()),
-        wall("user-namespace", user.map(|()| "entered; only its own user is mapped".into())),
-        wall("network-namespace", network.map(|()| "entered; its only interface is down".into())),
+        wall("user-namespace", user.map(|()| "another than the daemon's; only its own user is mapped".into())),
+        wall("network-namespace", network.map(|()| "another than the daemon's; its only interface is down".into())),
         wall("capabilities", no_capabilities()),
         wall("no-new-privs", no_new_privs()),
         wall("not-dumpable", not_dumpable()),
-        wall("rlimits", rlimits()),
-        wall("landlock", files::describe(&landlock).and_then(|enforced| outside_files(role, &enforced))),
+        wall("rlimits", rlimits(jail)),
+        wall("landlock", files::describe(&landlock).and_then(|enforced| outside_files(jail, &enforced))),
         wall("seccomp", forbidden_calls()),
     ]
 }
@@ -75,25 +75,30 @@ fn not_dumpable() -> Found {
     }
 }
 
-fn rlimits() -> Found {
-    match getrlimit(Resource::RLIMIT_CORE) {
-        Ok((0, 0)) => Ok("core, descriptors, file size and memory".into()),
-        other => Err(format!("RLIMIT_CORE is {other:?}")),
+fn rlimits(jail: &Jail) -> Found {
+    for (resource, bound) in jail.rlimits() {
+        match getrlimit(resource) {
+            Ok((_, hard)) if hard <= bound => {}
+            other => return Err(format!("{resource:?} is {other:?}, not {bound}")),
+        }
     }
+    Ok("core, descriptors, file size and memory".into())
 }
 
-fn outside_files(role: Role, enforced: &str) -> Found {
-    let opened = fs::File::open("/etc/passwd").map(|_| "opened /etc/passwd");
-    let listed = fs::read_dir("/").map(|_| "listed /");
-    let made = fs::File::create("/tmp/palisade-self-test").map(|_| "created a file in /tmp");
-    for attempt in [opened, listed, made] {
+fn outside_files(jail: &Jail, enforced: &str) -> Found {
+    // What the operator mounted is not outside. All of `/` cannot be mounted.
+    let outside = |path: &str| !jail.files.iter().any(|(granted, _)| Path::new(path).starts_with(granted));
+    let listed = Some(fs::read_dir("/").map(|_| "listed /"));
+    let opened = outside("/etc/passwd").then(|| fs::File::open("/etc/passwd").map(|_| "opened /etc/passwd"));
+    let made = outside("/tmp").then(|| fs::File::create("/tmp/palisade-self-test").map(|_| "created a file in /tmp"));
+    for attempt in [listed, opened, made].into_iter().flatten() {
         match attempt {
             Ok(act) => return Err(format!("{act} from inside the jail")),
             Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {}
             Err(e) => return Err(format!("a file outside answered `{e}`, not a denial")),
         }
     }
-    if role == Role::Worker {
+    if jail.role == Role::Worker {
         open_beneath()?;
     }
     Ok(format!("{enforced} enforced; /, /etc/passwd and /tmp denied"))

@@ -7,7 +7,7 @@ use nix::{
     sys::{
         prctl,
         resource::{Resource, setrlimit},
-        signal::Signal,
+        signal::{SigHandler, Signal, signal},
     },
     unistd,
 };
@@ -48,8 +48,8 @@ pub enum Access {
 pub enum JailError {
     #[error("cannot close inherited descriptors: {0}")]
     Descriptors(io::Error),
-    #[error("cannot set `{0}`: {1}")]
-    Rlimit(&'static str, nix::Error),
+    #[error("cannot set {0:?}: {1}")]
+    Rlimit(Resource, nix::Error),
     #[error("landlock: {0}")]
     Landlock(String),
     #[error("seccomp: {0}")]
@@ -58,6 +58,20 @@ pub enum JailError {
 
 /// Open files of a jailed process, sockets and epoll included.
 const DESCRIPTORS_MAX: u64 = 4096;
+
+impl Jail {
+    pub(super) fn rlimits(&self) -> impl Iterator<Item = (Resource, u64)> {
+        let cpu = self.cpu_seconds_max.map(|seconds| (Resource::RLIMIT_CPU, seconds));
+        [
+            (Resource::RLIMIT_CORE, 0),
+            (Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX),
+            (Resource::RLIMIT_FSIZE, self.file_bytes_max),
+            (Resource::RLIMIT_DATA, self.memory_bytes_max),
+        ]
+        .into_iter()
+        .chain(cpu)
+    }
+}
 
 /// Walks into the jail and returns what stands, as found by attempting forbidden acts from inside.
 ///
@@ -83,18 +97,17 @@ pub fn enter<T>(jail: &Jail, prepare: impl FnOnce() -> T) -> Result<(T, Vec<Wall
     // `/proc/self` belongs to root.
     let _ = prctl::set_dumpable(false);
 
-    limit("RLIMIT_CORE", Resource::RLIMIT_CORE, 0)?;
-    limit("RLIMIT_NOFILE", Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX)?;
-    limit("RLIMIT_FSIZE", Resource::RLIMIT_FSIZE, jail.file_bytes_max)?;
-    limit("RLIMIT_DATA", Resource::RLIMIT_DATA, jail.memory_bytes_max)?;
-    if let Some(seconds) = jail.cpu_seconds_max {
-        limit("RLIMIT_CPU", Resource::RLIMIT_CPU, seconds)?;
+    for (resource, bound) in jail.rlimits() {
+        setrlimit(resource, bound, bound).map_err(|e| JailError::Rlimit(resource, e))?;
     }
+    // A file at its bound is an error that the guest sees, not a signal that takes the worker along.
+    // SAFETY: ignoring a signal installs no handler.
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
 
     let landlock = files::restrict(&jail.files).map_err(|e| JailError::Landlock(e.to_string()))?;
     syscalls::restrict(jail.role).map_err(JailError::Seccomp)?;
 
-    let walls = attempt::all(jail.role, namespaces, landlock);
+    let walls = attempt::all(jail, namespaces, landlock);
     Ok((prepared, walls))
 }
 
@@ -107,30 +120,36 @@ fn close_descriptors_from(first: RawFd) -> io::Result<()> {
 /// Returns why there is no user and no network namespace, where that is so.
 fn enter_namespaces() -> [Result<(), String>; 2] {
     let (uid, gid) = (unistd::getuid(), unistd::getgid());
+    let before = [namespace("user"), namespace("net")];
     let alone = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
-    match unshare(CloneFlags::CLONE_NEWUSER | alone) {
-        Ok(()) => {
-            // The same user inside as outside: files keep their owner, and nothing else is mapped.
-            let mapped = fs::write("/proc/self/setgroups", "deny")
-                .and_then(|()| fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")))
-                .and_then(|()| fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")));
-            [mapped.map_err(|e| format!("the user cannot be mapped: {e}")), Ok(())]
-        }
-        Err(errno) => {
-            let why = format!("unshare failed: {}; allow unprivileged user namespaces", errno.desc());
-            // A daemon that runs as root in a container may still make a network namespace.
-            [Err(why.clone()), unshare(alone).map_err(|_| why)]
-        }
+    let mut mapped = Ok(());
+    if let Err(errno) = unshare(CloneFlags::CLONE_NEWUSER | alone) {
+        // A daemon that runs as root in a container may still make a network namespace.
+        let _ = unshare(alone);
+        mapped = Err(format!("unshare failed: {}", errno.desc()));
+    } else {
+        // The same user inside as outside: files keep their owner, and nothing else is mapped.
+        let written = fs::write("/proc/self/setgroups", "deny")
+            .and_then(|()| fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")))
+            .and_then(|()| fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")));
+        mapped = mapped.and(written.map_err(|e| format!("the user cannot be mapped: {e}")));
     }
+    let [user, network] =
+        [("user", &before[0]), ("net", &before[1])].map(|(kind, before)| match (before, namespace(kind)) {
+            (Some(before), Some(now)) if *before != now => Ok(()),
+            _ => Err(format!("still the daemon's own {kind} namespace; allow unprivileged user namespaces")),
+        });
+    [user.and(mapped), network]
+}
+
+/// Returns what identifies this process's namespace.
+fn namespace(kind: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/ns/{kind}")).ok()
 }
 
 fn none() -> CapabilitySets {
     let none = CapabilitySet::empty();
     CapabilitySets { effective: none, permitted: none, inheritable: none }
-}
-
-fn limit(name: &'static str, resource: Resource, value: u64) -> Result<(), JailError> {
-    setrlimit(resource, value, value).map_err(|e| JailError::Rlimit(name, e))
 }
 
 /// Returns a wall that was found standing, or not.

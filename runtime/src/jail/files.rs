@@ -25,8 +25,8 @@ pub fn restrict(files: &[(PathBuf, Access)]) -> Result<RestrictionStatus, Box<dy
     for (path, access) in files {
         let granted = match access {
             Access::ReadOnly => AccessFs::ReadFile | AccessFs::ReadDir,
-            // No devices, sockets or FIFOs are made; nothing is executed; files move only below one path, so that
-            // a read-only tree cannot be linked into a writable one.
+            // No devices, sockets or FIFOs are made, nothing is executed. Files are linked and moved only from what is
+            // writable to what is writable: a read-only tree has no `Refer`.
             Access::ReadWrite => {
                 AccessFs::ReadFile
                     | AccessFs::ReadDir

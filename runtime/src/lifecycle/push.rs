@@ -77,6 +77,10 @@ impl Lifecycle {
     async fn compile(&self, component: &std::path::Path) -> Result<(Compiled, NamedTempFile), PushError> {
         let artifact = self.components().spool()?;
         let compiled = self.0.compiler.compile(component, artifact.path()).await?;
+        // What a compiler says becomes part of a path only if it is what the worker said before any guest came near.
+        if compiled.engine != self.hello().engine {
+            return Err(CompileError::Violation("it compiled for another engine".into()).into());
+        }
         Ok((compiled, artifact))
     }
 }
@@ -104,7 +108,10 @@ impl Push {
         let _alone = lifecycle.0.compiling.alone(digest).await;
         let component = match lifecycle.components().get(digest) {
             Some(component) => component,
-            None => lifecycle.take_in(digest, spooled).await?,
+            None => {
+                lifecycle.components().check_room()?;
+                lifecycle.take_in(digest, spooled).await?
+            }
         };
         if let Some(alias) = alias {
             let digest = component.digest;

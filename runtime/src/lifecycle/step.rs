@@ -1,6 +1,6 @@
 //! The life of a step: checked, admitted, given its workspace and mounts, run, watched, ended.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use tokio::task::spawn_blocking;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -92,6 +92,9 @@ impl Lifecycle {
         let limits = self.config().limits.grant(request.limits)?;
         check_sizes(&request, self.config().limits.input_bytes)?;
         let mut mounts = self.mounts(&request.mounts)?;
+        if !request.workspace.is_empty() {
+            self.workspaces().find(&request.workspace)?;
+        }
         let tracked = self.0.running.token();
 
         // Then it is prepared: compiled if its artifact is gone, a slot, a workspace for itself.
@@ -99,7 +102,7 @@ impl Lifecycle {
         let slot = self.admit().await?;
         let step = random_id();
         let (lease, left) = self.workspace(&step, &request.workspace).await?;
-        mounts.push(Mount { guest_path: WORKSPACE_PATH.into(), host_path: lease.path().clone(), writable: Some(left) });
+        mounts.push(Mount { guest_path: WORKSPACE_PATH.into(), host_path: lease.path(), writable: Some(left) });
 
         // And run. The slot and the workspace are free again when the worker is done with them.
         let spec = spec(&component, request, mounts, limits);
@@ -133,8 +136,11 @@ impl Lifecycle {
                 .mount(&used.mount)
                 .ok_or_else(|| RunError::NoMount { name: used.mount.chars().take(80).collect(), known: known() })?;
             check_guest_path(&used.path).map_err(field)?;
-            if mounts.iter().any(|m| m.guest_path == used.path) {
-                return Err(field(format!("puts two mounts at `{}`", used.path)));
+            if let Some(other) = mounts.iter().find(|m| nested(&m.guest_path, &used.path)) {
+                return Err(field(format!(
+                    "puts two mounts at `{}` and `{}`: neither may hold the other",
+                    other.guest_path, used.path
+                )));
             }
             // One tree, two views, one of them writable: what is read-only could be changed through the other.
             let again = mounts.iter().any(|m| m.host_path == mount.path);
@@ -227,7 +233,11 @@ fn check_sizes(request: &StepRequest, input_bytes: u64) -> Result<(), RunError> 
     Ok(())
 }
 
-/// A guest sees a mount at a plain absolute path that is not the workspace's, nor above or below another's.
+fn nested(a: &str, b: &str) -> bool {
+    Path::new(a).starts_with(b) || Path::new(b).starts_with(a)
+}
+
+/// A guest sees a mount at a plain absolute path that is not the workspace's.
 fn check_guest_path(path: &str) -> Result<(), String> {
     let shown: String = path.chars().take(80).collect();
     let plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(|c: char| c.is_control());
@@ -239,7 +249,7 @@ fn check_guest_path(path: &str) -> Result<(), String> {
             ));
         }
     }
-    if path == WORKSPACE_PATH || path.starts_with("/workspace/") {
+    if nested(path, WORKSPACE_PATH) {
         return Err(format!("has the path `{shown}`, which is the workspace's"));
     }
     Ok(())

@@ -8,18 +8,23 @@ use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::{Engine, component::Component};
 use wit_component::ComponentEncoder;
 
-use super::engine::compiler_engine;
+use super::engine::worker_engine;
 use crate::{
     host,
-    step::{FIXED, Kind},
+    step::Kind,
     wire::{Inspection, Refusal},
 };
 
 /// Returns what is in `bytes` and its compiled artifact.
-pub fn compile(bytes: Vec<u8>, artifact_bytes_max: u64) -> Result<(Inspection, Vec<u8>), Refusal> {
+pub fn compile(
+    bytes: Vec<u8>,
+    artifact_bytes_max: u64,
+    memory_bytes_max: u64,
+) -> Result<(Inspection, Vec<u8>), Refusal> {
     let invalid = |error: wasmtime::Error| Refusal::Invalid(format!("{error:#}"));
     let (component, inspection) = inspect(bytes)?;
-    let engine = compiler_engine().map_err(invalid)?;
+    // The worker's own pool, so that what does not fit into it is refused here and not at the first step.
+    let engine = worker_engine(1, memory_bytes_max).map_err(invalid)?;
     let component = Component::from_binary(&engine, &component).map_err(invalid)?;
     accept(&engine, &component)?;
     let artifact = component.serialize().map_err(invalid)?;
@@ -57,19 +62,8 @@ fn inspect(bytes: Vec<u8>) -> Result<(Vec<u8>, Inspection), Refusal> {
     Ok((component, Inspection { kind, imports, exports, adapted }))
 }
 
-/// Checks a compiled component as a worker would see it: every import has the type that is provided, and no pool
-/// is too small for it.
+/// Checks a compiled component as a worker would see it: every import has the type that is provided.
 fn accept(engine: &Engine, component: &Component) -> Result<(), Refusal> {
-    let needs = component.resources_required();
-    if let Some(needs) = needs {
-        for (name, asked, max) in
-            [("`memories`", needs.num_memories, FIXED.memories), ("`tables`", needs.num_tables, FIXED.tables)]
-        {
-            if asked > max {
-                return Err(Refusal::TooMuch { name: name.into(), asked: asked.into(), max: max.into() });
-            }
-        }
-    }
     host::linker(engine)
         .and_then(|linker| host::linker_for(&linker, component))
         .and_then(|linker| linker.instantiate_pre(component))

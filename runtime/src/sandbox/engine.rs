@@ -18,11 +18,12 @@ const KEEP_RESIDENT_BYTES: usize = 512 << 10;
 /// Returns the engine that runs up to `slots` steps at once, each with memories of up to `memory_bytes_max`.
 pub fn worker_engine(slots: u32, memory_bytes_max: u64) -> wasmtime::Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
-    // A step has one memory and a few tables, an interpreter some more: the average is pooled, the maximum bounded.
+    // Slots cost address space, not memory: there are enough for every step at its limits, so that a pool is never
+    // what ends a step.
     pool.total_component_instances(slots)
-        .total_core_instances(slots * 16)
-        .total_memories(slots * 2)
-        .total_tables(slots * 8)
+        .total_core_instances(slots * FIXED.core_instances)
+        .total_memories(slots * FIXED.memories)
+        .total_tables(slots * FIXED.tables)
         .total_stacks(slots)
         .max_core_instances_per_component(FIXED.core_instances)
         .max_memories_per_component(FIXED.memories)

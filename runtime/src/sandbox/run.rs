@@ -170,6 +170,9 @@ fn outcome(ended: Result<wasmtime::Result<Ended>, Stopped>, limits: &StepLimits,
         Some(Trap::OutOfFuel) => exceeded("fuel", limits.fuel),
         _ if refused_memory => exceeded("memory_bytes", limits.memory_bytes),
         Some(Trap::StackOverflow) => exceeded("stack_bytes", FIXED.stack_bytes),
+        _ if format!("{error:#}").contains("fuel allocated for hostcalls") => {
+            exceeded("hostcall_bytes", FIXED.hostcall_bytes)
+        }
         Some(trap) => Outcome::Trapped(Failure::new("TRAPPED", format!("the guest trapped: {trap}"))),
         None => {
             Outcome::Trapped(Failure::new("TRAPPED", shorten(format!("the guest was stopped: {error:#}"), 16 << 10)))

@@ -46,7 +46,7 @@ pub fn event(sequence: i64, event: Event) -> v1::StepEvent {
                 Stream::Stdout => v1::output_chunk::Stream::Stdout,
                 Stream::Stderr => v1::output_chunk::Stream::Stderr,
             };
-            Kind::Output(v1::OutputChunk { stream: stream.into(), data: data.into() })
+            Kind::Output(v1::OutputChunk { stream: stream.into(), data })
         }
     };
     v1::StepEvent { sequence, time: Some(SystemTime::now().into()), kind: Some(kind) }
@@ -69,7 +69,7 @@ pub fn result(step: String, outcome: Outcome, used: &Usage) -> v1::StepResult {
         |failure: Failure| v1::StepFailure { code: failure.code, message: failure.message, ..Default::default() };
     let (word, failure) = match outcome {
         Outcome::Succeeded { output, content_type } => {
-            result.output = output.into();
+            result.output = output;
             result.content_type = content_type;
             (Word::Succeeded, None)
         }

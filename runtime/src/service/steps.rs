@@ -83,7 +83,7 @@ fn step_request(request: v1::RunStepRequest) -> Result<StepRequest, Status> {
     let mounts = request.mounts.into_iter().map(|m| MountUse { mount: m.mount, path: m.path, read_only: m.read_only });
     Ok(StepRequest {
         component: request.component,
-        input: request.input.into(),
+        input: request.input,
         content_type: request.content_type,
         args: request.args,
         env: request.env.into_iter().collect(),

@@ -1,7 +1,8 @@
 //! `Workspaces`: directories that outlive a step, and the files in them.
 
-use std::{io::Read as _, path::PathBuf, pin::Pin};
+use std::{io::Read as _, pin::Pin};
 
+use cap_std::fs::Dir;
 use futures::{Stream, StreamExt as _};
 use palisade_proto::v1::{self, put_file_request::Message, workspaces_server::Workspaces};
 use tokio::{
@@ -115,14 +116,15 @@ impl Workspaces for Service {
 
     async fn get_file(&self, request: Request<v1::GetFileRequest>) -> Result<Response<Self::GetFileStream>, Status> {
         let request = request.into_inner();
-        let root = self.root(&request.workspace)?;
-        let mut file = blocking(move || workspace_files::open(&root, &request.path)).await?;
+        let lifecycle = self.0.clone();
+        let mut file =
+            blocking(move || workspace_files::open(&root(&lifecycle, &request.workspace)?, &request.path)).await?;
         Ok(Response::new(streamed(move |send| {
             loop {
                 let mut chunk = vec![0; DOWNLOAD_CHUNK_BYTES];
                 let read = file.read(&mut chunk)?;
                 chunk.truncate(read);
-                if read == 0 || !send(v1::GetFileResponse { chunk: chunk.into() }) {
+                if read == 0 || !send(v1::GetFileResponse { chunk }) {
                     return Ok(());
                 }
             }
@@ -136,7 +138,11 @@ impl Workspaces for Service {
         request: Request<v1::ListFilesRequest>,
     ) -> Result<Response<Self::ListFilesStream>, Status> {
         let request = request.into_inner();
-        let root = self.root(&request.workspace)?;
+        let lifecycle = self.0.clone();
+        let root = {
+            let workspace = request.workspace.clone();
+            blocking(move || root(&lifecycle, &workspace)).await?
+        };
         Ok(Response::new(streamed(move |send| {
             workspace_files::list(&root, &request.path, &mut |entry| send(file(entry)))
         })))
@@ -144,14 +150,14 @@ impl Workspaces for Service {
 }
 
 impl Service {
-    fn root(&self, reference: &str) -> Result<PathBuf, Status> {
-        let workspace = self.0.workspaces().find(reference).map_err(status::workspace)?;
-        Ok(self.0.workspaces().path(&workspace.name))
-    }
-
     async fn workspace(&self, workspace: store::Workspace) -> Result<v1::Workspace, Status> {
-        let root = self.0.workspaces().path(&workspace.name);
-        let used = blocking(move || workspace_files::used(&root)).await?;
+        let (workspaces, name, quota) = (self.0.workspaces().clone(), workspace.name.clone(), workspace.quota);
+        let used = blocking(move || match workspace_files::used(&workspaces.dir(&name)?) {
+            // Nothing can be added to it any more, and the list of the others is of use.
+            Err(WorkspaceError::TooDeep(_)) => Ok(quota),
+            used => used,
+        })
+        .await?;
         Ok(v1::Workspace {
             name: format!("workspaces/{}", workspace.name),
             create_time: Some(workspace.create_time.into()),
@@ -161,6 +167,11 @@ impl Service {
             used_entries: convert::int(used.entries),
         })
     }
+}
+
+fn root(lifecycle: &Lifecycle, reference: &str) -> Result<Dir, WorkspaceError> {
+    let workspace = lifecycle.workspaces().find(reference)?;
+    lifecycle.workspaces().dir(&workspace.name)
 }
 
 async fn blocking<T: Send + 'static>(

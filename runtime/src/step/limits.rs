@@ -9,7 +9,7 @@ pub struct StepLimits {
     pub fuel: u64,
     /// Bytes of linear memory, all memories together.
     pub memory_bytes: u64,
-    /// Wall-clock time from acceptance to the end.
+    /// Wall-clock time in a worker.
     pub timeout_ms: u64,
     /// Bytes of the output payload.
     pub output_bytes: u64,
@@ -79,10 +79,13 @@ pub struct Fixed {
     pub yield_fuel: u64,
 }
 
+/// What a field of an event counts beside its texts: many empty ones are not free.
+pub const FIELD_BYTES: usize = 16;
+
 /// The fixed limits.
 pub const FIXED: Fixed = Fixed {
     core_instances: 64,
-    memories: 16,
+    memories: 4,
     tables: 32,
     table_elements: 262_144,
     stack_bytes: 1 << 20,

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::SystemTime,
 };
 
@@ -36,6 +36,8 @@ pub struct Components {
     spool: PathBuf,
     max: u64,
     index: RwLock<Index>,
+    /// Held while files change, so that readers of the index do not wait for the disk.
+    changing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -67,6 +69,7 @@ impl Components {
             spool: data_dir.spool(),
             max,
             index: RwLock::default(),
+            changing: Mutex::default(),
         };
         let mut index = Index::default();
         for entry in fs::read_dir(&components.folder)? {
@@ -120,6 +123,12 @@ impl Components {
         self.read().aliases.iter().filter(|(_, d)| **d == digest).map(|(alias, _)| alias.to_string()).collect()
     }
 
+    /// Returns whether there is room for one more.
+    pub fn check_room(&self) -> Result<(), ComponentError> {
+        let full = self.read().components.len() as u64 >= self.max;
+        if full { Err(ComponentError::TooMany(self.max)) } else { Ok(()) }
+    }
+
     /// Keeps the component in the durable file `spooled`, and its artifact in `artifact`. Blocks.
     pub fn add(
         &self,
@@ -129,11 +138,9 @@ impl Components {
         spooled: &Path,
         artifact: &Path,
     ) -> Result<Arc<Component>, ComponentError> {
-        if self.read().components.len() as u64 >= self.max {
-            return Err(ComponentError::TooMany(self.max));
-        }
         let Inspection { kind, imports, exports, adapted } = inspection;
         let size_bytes = fs::metadata(spooled)?.len();
+        let _changing = self.changing();
         let component =
             Component { digest, kind, imports, exports, adapted, size_bytes, create_time: SystemTime::now() };
         self.add_artifact(digest, engine, artifact)?;
@@ -156,23 +163,26 @@ impl Components {
     }
 
     /// Points an alias to a component. Blocks.
-    pub fn alias(&self, alias: Name, digest: Digest) -> io::Result<()> {
-        let mut index = self.write();
+    pub fn alias(&self, alias: Name, digest: Digest) -> Result<(), ComponentError> {
+        let _changing = self.changing();
+        if self.get(digest).is_none() {
+            return Err(ComponentError::NotFound(digest.to_string()));
+        }
         durable::write(&self.alias_folder.join(alias.as_str()), digest.to_string().as_bytes(), &self.spool)?;
-        index.aliases.insert(alias, digest);
+        self.write().aliases.insert(alias, digest);
         Ok(())
     }
 
     /// Forgets a component, its aliases and its artifacts. Blocks.
     pub fn remove(&self, digest: Digest) -> io::Result<()> {
-        let mut index = self.write();
+        let _changing = self.changing();
         durable::remove(&self.record(digest))?;
-        index.components.remove(&digest);
-        let aliases: Vec<_> = index.aliases.iter().filter(|(_, d)| **d == digest).map(|(a, _)| a.clone()).collect();
-        for alias in aliases {
-            durable::remove(&self.alias_folder.join(alias.as_str()))?;
-            index.aliases.remove(&alias);
+        for alias in self.aliases(digest) {
+            durable::remove(&self.alias_folder.join(alias))?;
         }
+        let mut index = self.write();
+        index.components.remove(&digest);
+        index.aliases.retain(|_, named| *named != digest);
         drop(index);
         durable::remove(&self.wasm(digest))?;
         for engine in fs::read_dir(&self.artifact_folder)? {
@@ -198,6 +208,10 @@ impl Components {
 
     fn record(&self, digest: Digest) -> PathBuf {
         self.folder.join(format!("{}.json", digest.hex()))
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Index> {

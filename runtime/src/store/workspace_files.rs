@@ -8,7 +8,10 @@ use std::{
 };
 
 use cap_std::fs::Dir;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2, renameat};
+use rustix::{
+    fs::{CWD, Mode, OFlags, ResolveFlags, openat2, renameat},
+    io::Errno,
+};
 
 use super::{Lease, WorkspaceError};
 use crate::step::Quota;
@@ -41,11 +44,43 @@ pub struct Upload {
 /// Directories within directories that are walked.
 const DEPTH_MAX: usize = 128;
 
-/// Opens a regular file of the workspace in `root` for reading. Blocks.
-pub fn open(root: &Path, path: &str) -> Result<fs::File, WorkspaceError> {
+/// The folder of all workspaces, held open: what is in it is found by name from here, through no link. A worker can
+/// write to this folder, so one that a guest broke could put a link in a workspace's place.
+pub struct Folder(Dir);
+
+impl Folder {
+    /// Opens the folder.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(Dir::from_std_file(fs::File::open(path)?)))
+    }
+
+    /// Makes an empty directory.
+    pub fn create(&self, name: &str) -> io::Result<()> {
+        self.0.create_dir(name)
+    }
+
+    /// Opens a workspace.
+    pub fn workspace(&self, name: &str) -> Result<Dir, WorkspaceError> {
+        let dir = beneath(&self.0, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
+        Ok(Dir::from_std_file(fs::File::from(dir)))
+    }
+
+    /// Removes a directory if it is empty.
+    pub fn remove_empty(&self, name: &str) -> io::Result<()> {
+        self.0.remove_dir(name)
+    }
+
+    /// Returns the names of what is in the folder.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        self.0.entries()?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+}
+
+/// Opens a regular file of a workspace for reading. Blocks.
+pub fn open(root: &Dir, path: &str) -> Result<fs::File, WorkspaceError> {
     let path = checked(path)?;
     // Non-blocking: the file may turn out to be a FIFO.
-    let file = fs::File::from(beneath(&root_of(root)?, &path, OFlags::RDONLY | OFlags::NONBLOCK)?);
+    let file = fs::File::from(beneath(root, &path, OFlags::RDONLY | OFlags::NONBLOCK)?);
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -54,21 +89,20 @@ pub fn open(root: &Path, path: &str) -> Result<fs::File, WorkspaceError> {
 }
 
 /// Calls `each` with everything below `path`, by path, until it returns false. Blocks.
-pub fn list(root: &Path, path: &str, each: &mut dyn FnMut(FileEntry) -> bool) -> Result<(), WorkspaceError> {
-    let root = root_of(root)?;
+pub fn list(root: &Dir, path: &str, each: &mut dyn FnMut(FileEntry) -> bool) -> Result<(), WorkspaceError> {
     let (dir, prefix) = if path.is_empty() {
-        (root, PathBuf::new())
+        (root.try_clone()?, PathBuf::new())
     } else {
         let path = checked(path)?;
-        let dir = beneath(&root, &path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let dir = beneath(root, &path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         (Dir::from_std_file(fs::File::from(dir)), path)
     };
     walk(&dir, &prefix, each)?;
     Ok(())
 }
 
-/// Returns the bytes and entries of the workspace in `root`. Blocks.
-pub fn used(root: &Path) -> Result<Quota, WorkspaceError> {
+/// Returns the bytes and entries of a workspace. Blocks.
+pub fn used(root: &Dir) -> Result<Quota, WorkspaceError> {
     let mut used = Quota { bytes: 0, entries: 0 };
     list(root, "", &mut |entry| {
         used.entries += 1;
@@ -80,36 +114,41 @@ pub fn used(root: &Path) -> Result<Quota, WorkspaceError> {
     Ok(used)
 }
 
-/// Removes a directory and all that is in it, however deep. Blocks.
-///
-/// The standard library's removal holds a descriptor for each level, so a guest could nest directories until nothing
-/// removes them any more. This one moves every inner directory up to the top, level by level.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    let root = root_of(path)?;
-    let unique = super::random_id();
-    let mut moved = 0u64;
-    let mut emptied = false;
-    while !emptied {
-        emptied = true;
-        for entry in root.entries()?.collect::<io::Result<Vec<_>>>()? {
-            if !entry.file_type()?.is_dir() {
-                root.remove_file(entry.file_name())?;
-                continue;
-            }
-            let dir = entry.open_dir()?;
-            for inner in dir.entries()?.collect::<io::Result<Vec<_>>>()? {
-                if inner.file_type()?.is_dir() {
-                    dir.rename(inner.file_name(), &root, format!("{unique}-{moved}"))?;
-                    moved += 1;
-                    emptied = false;
-                } else {
-                    dir.remove_file(inner.file_name())?;
-                }
-            }
-            root.remove_dir(entry.file_name())?;
+impl Folder {
+    /// Removes a directory and all that is in it, however deep. Blocks.
+    ///
+    /// The standard library's removal holds a descriptor for each level, so a guest could nest directories until
+    /// nothing removes them any more. This one moves every inner directory up to the top, level by level.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        if !self.0.symlink_metadata(name)?.is_dir() {
+            return self.0.remove_file(name);
         }
+        let root = self.workspace(name).map_err(io::Error::other)?;
+        let unique = super::random_id();
+        let mut moved = 0u64;
+        let mut emptied = false;
+        while !emptied {
+            emptied = true;
+            for entry in root.entries()?.collect::<io::Result<Vec<_>>>()? {
+                if !entry.file_type()?.is_dir() {
+                    root.remove_file(entry.file_name())?;
+                    continue;
+                }
+                let dir = entry.open_dir()?;
+                for inner in dir.entries()?.collect::<io::Result<Vec<_>>>()? {
+                    if inner.file_type()?.is_dir() {
+                        dir.rename(inner.file_name(), &root, format!("{unique}-{moved}"))?;
+                        moved += 1;
+                        emptied = false;
+                    } else {
+                        dir.remove_file(inner.file_name())?;
+                    }
+                }
+                root.remove_dir(entry.file_name())?;
+            }
+        }
+        self.0.remove_dir(name)
     }
-    fs::remove_dir(path)
 }
 
 impl Upload {
@@ -137,7 +176,7 @@ impl Upload {
             return Err(WorkspaceError::QuotaExceeded(self.lease.quota()));
         }
         self.spooled.as_file().sync_all()?;
-        let mut parent = root_of(self.lease.path())?;
+        let mut parent = self.lease.dir()?;
         let mut names: Vec<_> = self.path.iter().collect();
         let file = names.pop().ok_or_else(|| WorkspaceError::BadPath(shown(&self.path), "is empty"))?;
         for name in names {
@@ -149,7 +188,10 @@ impl Upload {
             parent = Dir::from_std_file(fs::File::from(next));
         }
         // A rename follows no link: one that a guest planted here is replaced.
-        renameat(CWD, self.spooled.path(), &parent, file).map_err(io::Error::from)?;
+        renameat(CWD, self.spooled.path(), &parent, file).map_err(|errno| match errno {
+            Errno::ISDIR | Errno::NOTEMPTY => WorkspaceError::BadPath(shown(&self.path), "is a directory"),
+            errno => WorkspaceError::Io(errno.into()),
+        })?;
         parent.into_std_file().sync_all()?;
         Ok(FileEntry { path: shown(&self.path), kind: FileKind::Regular, bytes: self.bytes })
     }
@@ -173,13 +215,7 @@ fn checked(path: &str) -> Result<PathBuf, WorkspaceError> {
     Ok(path.into())
 }
 
-fn root_of(root: &Path) -> io::Result<Dir> {
-    // Opened for reading: a directory that cap-std opens cannot be synced.
-    Ok(Dir::from_std_file(fs::File::open(root)?))
-}
-
 fn beneath(dir: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, WorkspaceError> {
-    use rustix::io::Errno;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(|errno| match errno {
         Errno::NOENT => WorkspaceError::NoFile(shown(path)),

@@ -9,9 +9,13 @@ use std::{
     time::SystemTime,
 };
 
+use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 
-use super::{DataDir, durable, workspace_files};
+use super::{
+    DataDir, durable,
+    workspace_files::{self, Folder},
+};
 use crate::step::{Name, Quota};
 
 /// A workspace, as it was made.
@@ -27,7 +31,8 @@ pub struct Workspace {
 pub struct Workspaces(Arc<Inner>);
 
 struct Inner {
-    folder: PathBuf,
+    path: PathBuf,
+    folder: Folder,
     quota_folder: PathBuf,
     spool: PathBuf,
     max: u64,
@@ -68,7 +73,7 @@ pub enum WorkspaceError {
 /// The exclusive use of a workspace. Dropping it frees the workspace; one of a single step is deleted.
 pub struct Lease {
     inner: Arc<Inner>,
-    path: PathBuf,
+    folder_name: String,
     quota: Quota,
     /// `None` is the workspace of a single step.
     name: Option<Name>,
@@ -77,23 +82,19 @@ pub struct Lease {
 impl Workspaces {
     /// Reads what there is and removes workspaces that single steps of an earlier daemon left.
     pub fn open(data_dir: &DataDir, max: u64) -> io::Result<Self> {
-        let (folder, quota_folder, spool) = (data_dir.workspaces(), data_dir.quotas(), data_dir.spool());
+        let (path, quota_folder, spool) = (data_dir.workspaces(), data_dir.quotas(), data_dir.spool());
+        let folder = Folder::open(&path)?;
         let mut state = State::default();
         for entry in fs::read_dir(&quota_folder)? {
             let workspace: Workspace = serde_json::from_slice(&fs::read(entry?.path())?)?;
             state.workspaces.insert(workspace.name.clone(), workspace);
         }
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let known = entry
-                .file_name()
-                .to_str()
-                .is_some_and(|name| name.parse::<Name>().is_ok_and(|name| state.workspaces.contains_key(&name)));
-            if !known {
-                workspace_files::remove_tree(&entry.path())?;
+        for name in folder.names()? {
+            if !name.parse::<Name>().is_ok_and(|name| state.workspaces.contains_key(&name)) {
+                folder.remove(&name)?;
             }
         }
-        Ok(Self(Arc::new(Inner { folder, quota_folder, spool, max, state: Mutex::new(state) })))
+        Ok(Self(Arc::new(Inner { path, folder, quota_folder, spool, max, state: Mutex::new(state) })))
     }
 
     /// Makes an empty workspace. Blocks.
@@ -107,7 +108,7 @@ impl Workspaces {
             return Err(WorkspaceError::TooMany(inner.max));
         }
         let workspace = Workspace { name: name.clone(), quota, create_time: SystemTime::now() };
-        fs::create_dir_all(inner.folder.join(name.as_str()))?;
+        inner.folder.create(name.as_str())?;
         let record = serde_json::to_vec(&workspace).map_err(io::Error::other)?;
         durable::write(&inner.record(&name), &record, &inner.spool)?;
         state.workspaces.insert(name, workspace.clone());
@@ -130,11 +131,12 @@ impl Workspaces {
 
     /// Deletes a workspace and its files. Blocks.
     pub fn delete(&self, reference: &str) -> Result<(), WorkspaceError> {
-        let workspace = self.find(reference)?;
-        let lease = self.lease(&workspace.name)?;
-        durable::remove(&self.0.record(&workspace.name))?;
-        self.0.state().workspaces.remove(&workspace.name);
-        workspace_files::remove_tree(&lease.path)?;
+        let name = self.find(reference)?.name;
+        let _lease = self.lease(&name)?;
+        // Without its record it is gone after a crash; until its files are gone as well, its name is taken.
+        durable::remove(&self.0.record(&name))?;
+        self.0.folder.remove(name.as_str())?;
+        self.0.state().workspaces.remove(&name);
         Ok(())
     }
 
@@ -148,16 +150,15 @@ impl Workspaces {
         if !state.leased.insert(name.clone()) {
             return Err(WorkspaceError::Busy(name.clone()));
         }
-        let path = self.path(name);
-        Ok(Lease { inner: self.0.clone(), path, quota, name: Some(name.clone()) })
+        Ok(Lease { inner: self.0.clone(), folder_name: name.to_string(), quota, name: Some(name.clone()) })
     }
 
     /// Makes an empty workspace for a single step.
     pub fn lease_temporary(&self, step: &str, quota: Quota) -> Result<Lease, WorkspaceError> {
         // A dot comes first in no name, so it collides with no workspace.
-        let path = self.0.folder.join(format!(".{step}"));
-        fs::create_dir(&path)?;
-        Ok(Lease { inner: self.0.clone(), path, quota, name: None })
+        let folder_name = format!(".{step}");
+        self.0.folder.create(&folder_name)?;
+        Ok(Lease { inner: self.0.clone(), folder_name, quota, name: None })
     }
 
     /// Returns where uploads wait until they are complete.
@@ -165,16 +166,21 @@ impl Workspaces {
         &self.0.spool
     }
 
-    /// Returns the directory of a workspace.
-    pub fn path(&self, name: &Name) -> PathBuf {
-        self.0.folder.join(name.as_str())
+    /// Opens the directory of a workspace, for looking.
+    pub fn dir(&self, name: &Name) -> Result<Dir, WorkspaceError> {
+        self.0.folder.workspace(name.as_str())
     }
 }
 
 impl Lease {
-    /// Returns the directory of the workspace.
-    pub fn path(&self) -> &PathBuf {
-        &self.path
+    /// Returns the path of the workspace, for the worker.
+    pub fn path(&self) -> PathBuf {
+        self.inner.path.join(&self.folder_name)
+    }
+
+    /// Opens the directory of the workspace.
+    pub fn dir(&self) -> Result<Dir, WorkspaceError> {
+        self.inner.folder.workspace(&self.folder_name)
     }
 
     /// Returns the quota of the workspace, whatever is in it.
@@ -187,7 +193,7 @@ impl Lease {
         if self.name.is_none() {
             return Ok(self.quota);
         }
-        let used = workspace_files::used(&self.path)?;
+        let used = workspace_files::used(&self.dir()?)?;
         Ok(Quota {
             bytes: self.quota.bytes.saturating_sub(used.bytes),
             entries: self.quota.entries.saturating_sub(used.entries),
@@ -201,9 +207,9 @@ impl Drop for Lease {
             Some(name) => drop(self.inner.state().leased.remove(name)),
             // Nearly always empty, and then one call; else a tree of up to its quota, which blocks too long for here.
             None => {
-                if fs::remove_dir(&self.path).is_err() {
-                    let path = std::mem::take(&mut self.path);
-                    std::thread::spawn(move || workspace_files::remove_tree(&path));
+                if self.inner.folder.remove_empty(&self.folder_name).is_err() {
+                    let (inner, name) = (self.inner.clone(), std::mem::take(&mut self.folder_name));
+                    std::thread::spawn(move || inner.folder.remove(&name));
                 }
             }
         }

@@ -87,7 +87,15 @@ pub enum WallState {
 /// From the daemon to a compiler: `Start`, then the component in chunks.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToCompiler {
-    Start { component_bytes: u64, artifact_bytes_max: u64, cpu_seconds: u64, memory_bytes: u64 },
+    Start {
+        component_bytes: u64,
+        artifact_bytes_max: u64,
+        /// Of a step: what declares more can never run.
+        memory_bytes_max: u64,
+        /// Of the compiler itself.
+        cpu_seconds: u64,
+        memory_bytes: u64,
+    },
     Chunk(Vec<u8>),
 }
 

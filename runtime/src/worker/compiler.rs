@@ -21,6 +21,8 @@ pub struct CompileLimits {
     pub timeout: Duration,
     pub memory_bytes: u64,
     pub artifact_bytes: u64,
+    /// Memory of the largest step.
+    pub step_memory_bytes: u64,
 }
 
 /// Starts compilers.
@@ -80,6 +82,7 @@ impl Compiler {
         let start = ToCompiler::Start {
             component_bytes,
             artifact_bytes_max: self.limits.artifact_bytes,
+            memory_bytes_max: self.limits.step_memory_bytes,
             // Of processor time there is more than of time: functions compile on all processors.
             cpu_seconds: self.limits.timeout.as_secs().max(1) * 4,
             memory_bytes: self.limits.memory_bytes,

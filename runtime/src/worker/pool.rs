@@ -15,6 +15,7 @@ use tokio::{
     sync::{Mutex, mpsc},
     time::{MissedTickBehavior, interval, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
@@ -55,7 +56,10 @@ struct Worker {
     hello: Hello,
     frames: mpsc::Sender<Vec<u8>>,
     steps: Arc<Steps>,
+    /// It gets no new steps.
     dead: Arc<AtomicBool>,
+    /// Its process is gone and its steps have ended.
+    ended: CancellationToken,
 }
 
 /// A worker that cannot be had.
@@ -93,7 +97,9 @@ impl Workers {
         let frame = wire::encode(&ToWorker::Run { step, spec: Box::new(spec) })?;
         let messages = worker.steps.add(step, limits, holds);
         if worker.frames.send(frame).await.is_err() || worker.dead.load(Ordering::Acquire) {
-            // It died meanwhile. Whoever cleaned up may have done so before this step was registered.
+            // It died meanwhile. Whoever cleaned up may have done so before this step was registered; what the step
+            // holds is free only once the process is certainly gone.
+            worker.ended.cancelled().await;
             worker.steps.lose_all("it died as the step was sent");
         }
         let (frames, steps) = (worker.frames.clone(), worker.steps.clone());
@@ -136,13 +142,20 @@ impl Workers {
         info!(pid = process.child.id(), "worker ready");
         let (frames, queued) = mpsc::channel(FRAMES_MAX);
         let (steps, dead) = (Arc::new(Steps::default()), Arc::new(AtomicBool::new(false)));
-        tokio::spawn(tend(process, queued, steps.clone(), dead.clone()));
-        Ok(Worker { hello: Hello { walls, engine }, frames, steps, dead })
+        let ended = CancellationToken::new();
+        tokio::spawn(tend(process, queued, steps.clone(), dead.clone(), ended.clone()));
+        Ok(Worker { hello: Hello { walls, engine }, frames, steps, dead, ended })
     }
 }
 
 /// Moves frames until the worker dies, hangs or breaks the rules; then ends it and its steps.
-async fn tend(mut process: Process, queued: mpsc::Receiver<Vec<u8>>, steps: Arc<Steps>, dead: Arc<AtomicBool>) {
+async fn tend(
+    mut process: Process,
+    queued: mpsc::Receiver<Vec<u8>>,
+    steps: Arc<Steps>,
+    dead: Arc<AtomicBool>,
+    ended: CancellationToken,
+) {
     let (mut reader, mut writer) = process.socket.split();
     let why = tokio::select! {
         why = read(&mut reader, &steps) => why,
@@ -158,6 +171,7 @@ async fn tend(mut process: Process, queued: mpsc::Receiver<Vec<u8>>, steps: Arc<
     let end = process.end().await;
     warn!(pid, why, end, "worker gone");
     steps.lose_all(&why);
+    ended.cancel();
 }
 
 async fn read(reader: &mut (impl tokio::io::AsyncRead + Unpin), steps: &Steps) -> String {

@@ -10,8 +10,8 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    step::{Event, FIXED, Failure, Outcome, StepLimits, Usage},
-    wire::{EVENT_WINDOW, ToWorker, encode},
+    step::{Event, FIELD_BYTES, FIXED, Failure, Outcome, StepLimits, Usage},
+    wire::{CHUNK_BYTES_MAX, EVENT_WINDOW, ToWorker, encode},
 };
 
 /// How much later than its deadline or its cancellation a step may end before its worker counts as hung.
@@ -19,6 +19,9 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Events that a caller takes before the worker is told so.
 const CREDIT_EVENTS: u32 = 16;
+
+/// Bytes of a failure's code or message, which a worker cuts well below.
+const TEXT_BYTES_MAX: usize = 32 << 10;
 
 /// What a step sends.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl Steps {
         match &event {
             Event::Output { data, .. } => {
                 entry.stdio_bytes += data.len() as u64;
-                if entry.stdio_bytes > entry.limits.stdio_bytes {
+                if entry.stdio_bytes > entry.limits.stdio_bytes || data.len() > CHUNK_BYTES_MAX {
                     return Err(Violation::Limit("stdio_bytes"));
                 }
             }
@@ -96,11 +99,7 @@ impl Steps {
     /// Takes the end of a step from the worker.
     pub fn done(&self, step: u64, outcome: Outcome, usage: Usage) -> Result<(), Violation> {
         let entry = self.entries().remove(&step).ok_or(Violation::UnknownStep)?;
-        if let Outcome::Succeeded { output, .. } = &outcome
-            && output.len() as u64 > entry.limits.output_bytes
-        {
-            return Err(Violation::Limit("output_bytes"));
-        }
+        check_size(&outcome, &entry.limits)?;
         let _ = entry.messages.try_send(Message::Done(outcome, usage)); // fails if the caller hung up
         Ok(())
     }
@@ -131,10 +130,29 @@ impl Steps {
     }
 }
 
+/// A result must fit into a message to the caller.
+fn check_size(outcome: &Outcome, limits: &StepLimits) -> Result<(), Violation> {
+    let failure = match outcome {
+        Outcome::Succeeded { output, content_type } => {
+            let fits = output.len() as u64 <= limits.output_bytes && content_type.len() <= TEXT_BYTES_MAX;
+            return if fits { Ok(()) } else { Err(Violation::Limit("output_bytes")) };
+        }
+        Outcome::Exited { .. } => return Ok(()),
+        Outcome::LimitExceeded { failure, limit, .. } if limit.len() <= TEXT_BYTES_MAX => failure,
+        Outcome::LimitExceeded { .. } => return Err(Violation::Limit("output_bytes")),
+        Outcome::Failed(failure)
+        | Outcome::Trapped(failure)
+        | Outcome::Cancelled(failure)
+        | Outcome::WorkerLost(failure) => failure,
+    };
+    let fits = failure.code.len() <= TEXT_BYTES_MAX && failure.message.len() <= TEXT_BYTES_MAX;
+    if fits { Ok(()) } else { Err(Violation::Limit("output_bytes")) }
+}
+
 fn text_bytes(event: &Event) -> usize {
     match event {
         Event::Log { message, fields, .. } => {
-            message.len() + fields.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>()
+            message.len() + fields.iter().map(|(k, v)| k.len() + v.len() + FIELD_BYTES).sum::<usize>()
         }
         Event::Progress { message, .. } => message.len(),
         Event::Output { data, .. } => data.len(),
