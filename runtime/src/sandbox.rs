@@ -8,6 +8,6 @@ mod run;
 mod state;
 
 pub use compile::compile;
-pub use engine::{ENGINE, engine_hash, worker_engine};
+pub use engine::{ENGINE, configuration, engine_hash, worker_engine};
 pub use run::Runner;
 pub use state::StepState;

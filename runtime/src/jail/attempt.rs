@@ -4,10 +4,7 @@ use std::{fs, io, path::Path, ptr};
 
 use landlock::RestrictionStatus;
 use libc::c_long;
-use nix::sys::{
-    prctl,
-    resource::getrlimit,
-};
+use nix::sys::{prctl, resource::getrlimit};
 use rustix::thread::capabilities;
 
 use super::{Jail, Role, enter::wall, files};

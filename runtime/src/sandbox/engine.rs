@@ -37,14 +37,14 @@ pub fn worker_engine(slots: u32, memory_bytes_max: u64) -> wasmtime::Result<Engi
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);
-    let mut config = config();
+    let mut config = configuration();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
 
 /// Returns an engine whose artifacts [`worker_engine`] accepts.
 pub fn compiler_engine() -> wasmtime::Result<Engine> {
-    Engine::new(&config())
+    Engine::new(&configuration())
 }
 
 /// Returns what artifacts depend on: the engine's version and configuration, as 16 hex digits.
@@ -55,7 +55,8 @@ pub fn engine_hash() -> wasmtime::Result<String> {
     Ok(format!("{:016x}", hasher.finish()))
 }
 
-fn config() -> Config {
+/// Returns the configuration of every engine of ours.
+pub fn configuration() -> Config {
     let mut config = Config::new();
     config
         // Fuel is the one meter: its yields are also where deadlines and cancellation take effect.
