@@ -1,5 +1,6 @@
 //! The first wall: WebAssembly. Compiles components and runs them, one fresh store for each step.
 
+mod adapt;
 mod compile;
 mod engine;
 mod limiter;

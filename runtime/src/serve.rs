@@ -61,6 +61,7 @@ impl Daemon {
         let workers = Workers::new(spawner.clone(), worker_setup(&config, &data_dir), allow_missing.clone());
         let compiler = Compiler::new(spawner, compile_limits(&config), allow_missing);
         let hello = workers.hello().await?;
+        components.forget_other_engines(&hello.engine).map_err(ServeError::Store)?;
 
         let listener = Listener::bind(&config.listen).await?;
         let addresses = listener.addresses();

@@ -5,6 +5,8 @@ mod limits;
 mod name;
 mod outcome;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 pub use digest::{BadDigest, Digest};
 pub use limits::{BadLimit, FIELD_BYTES, FIXED, Fixed, Range, StepLimits};

@@ -13,6 +13,8 @@
 mod components;
 mod durable;
 mod lock;
+#[cfg(test)]
+mod tests;
 pub mod workspace_files;
 mod workspaces;
 

@@ -6,6 +6,8 @@ mod compiler;
 mod pool;
 mod process;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 pub use compiler::{CompileError, CompileLimits, Compiled, Compiler};
 pub use pool::{Hello, WorkerError, Workers};

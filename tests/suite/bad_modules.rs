@@ -57,6 +57,15 @@ async fn an_import_that_nothing_provides_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_thousand_unknown_imports_still_give_a_readable_reason() {
+    let daemon = Daemon::start().await;
+    let imports: String =
+        (0..1_000).map(|n| format!(r#"(import "evil:host/{}{n}@1.0.0" (instance))"#, "x".repeat(200))).collect();
+    let (reason, message) = refused(&daemon, &wat::parse_str(format!("(component {imports})")).unwrap()).await;
+    assert!(reason == "IMPORT_UNKNOWN" && message.contains("evil:host/x") && message.len() < 2_000, "{message}");
+}
+
+#[tokio::test]
 async fn a_known_import_of_a_wrong_shape_is_refused_when_it_is_pushed() {
     let daemon = Daemon::start().await;
     let component = r#"(component
@@ -94,6 +103,22 @@ async fn language_features_that_are_off_are_refused() {
     ] {
         let module = wat::parse_str(format!(r#"(module {feature} (func (export "_start")))"#)).unwrap();
         assert_eq!(refused(&daemon, &module).await.0, "WASM_INVALID", "{feature}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_step_may_ever_have_is_refused_when_it_is_pushed() {
+    let daemon = Daemon::start().await;
+    for (excess, named) in [
+        ("(memory 20000)".to_owned(), "memory"),
+        ("(table 300000 funcref)".to_owned(), "table"),
+        ("(memory 1)".repeat(4), "memor"),
+        ("(table 1 funcref)".repeat(33), "table"),
+    ] {
+        let module = format!(r#"(module (memory (export "memory") 1) {excess} (func (export "_start")))"#);
+        let module = wat::parse_str(module).unwrap();
+        let (reason, message) = refused(&daemon, &module).await;
+        assert!(reason == "WASM_INVALID" && message.contains(named), "{excess:.60}: {message}");
     }
 }
 

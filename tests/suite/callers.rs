@@ -87,3 +87,17 @@ async fn connections_are_bounded_and_a_silent_one_keeps_only_its_own_place() {
     let mut fourth = tokio::time::timeout(crate::harness::PATIENCE, fourth).await.unwrap().unwrap().unwrap();
     fourth.get_server_info(v1::GetServerInfoRequest {}).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_connection_that_never_speaks_is_closed() {
+    use std::io::Read as _;
+    let daemon = Daemon::start().await;
+    for said in [&b""[..], b"PRI * HTTP"] {
+        let mut silent = std::os::unix::net::UnixStream::connect(daemon.dir.path().join("p.sock")).unwrap();
+        std::io::Write::write_all(&mut silent, said).unwrap();
+        silent.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+        let mut answer = Vec::new();
+        let _ = silent.read_to_end(&mut answer); // ends only when the daemon closes
+    }
+    assert_eq!(daemon.probe(json!([])).await.len(), 0);
+}

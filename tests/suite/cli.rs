@@ -142,6 +142,21 @@ fn a_guests_words_do_not_drive_the_terminal() {
 }
 
 #[test]
+fn a_components_names_do_not_drive_the_terminal_either() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let evil =
+        wat::parse_str("(module (import \"\\1b]0;owned\\07\" \"x\" (func)) (func (export \"_start\")))").unwrap();
+    std::fs::write(&file, evil).unwrap();
+    let (_dir, output) = with_data(&["component", "push", file.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).1.contains("owned") && !said(&output).1.contains(['\u{1b}', '\u{7}']),
+        "{:?}",
+        said(&output).1
+    );
+}
+
+#[test]
 fn config_check_and_show_and_completions_work() {
     let sample = palisade().args(["config", "show", "--sample"]).output().unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -1,6 +1,6 @@
 use palisade_proto::v1::{self, component::Kind, output_chunk::Stream, step_result::Outcome};
 
-use crate::harness::Daemon;
+use crate::harness::{Daemon, reason};
 
 fn command(args: &[&str]) -> v1::RunStepRequest {
     v1::RunStepRequest {
@@ -51,4 +51,15 @@ async fn a_wasi_0_1_module_is_adapted_when_it_is_pushed_and_runs() {
     let ran = daemon.run(v1::RunStepRequest { component: component.name, ..Default::default() }).await.unwrap();
     assert_eq!(ran.output(Stream::Stdout), "hello\n");
     assert_eq!(ran.outcome(), Outcome::Succeeded);
+}
+
+#[tokio::test]
+async fn a_module_of_gos_own_compiler_is_refused_with_the_way_out() {
+    let daemon = Daemon::start().await;
+    let module = wat::parse_str(
+        r#"(module (memory (export "memory") 1) (func (export "_start")) (@custom "go:buildid" "\ff Go build ID"))"#,
+    );
+    let refused = daemon.push(&module.unwrap()).await.unwrap_err();
+    assert_eq!(reason(&refused), "WASM_INVALID");
+    assert!(refused.message().contains("TinyGo"), "{}", refused.message());
 }

@@ -59,6 +59,28 @@ async fn an_output_above_its_limit_is_not_returned() {
 }
 
 #[tokio::test]
+async fn a_result_above_what_one_host_call_moves_is_stopped_too() {
+    let daemon = Daemon::start().await;
+    let ran = stopped(&daemon, json!([{ "output": 6_000_000 }]), v1::StepLimits::default()).await;
+    assert_eq!(ran.failure().limit, "hostcall_bytes");
+}
+
+#[tokio::test]
+async fn a_step_that_hoards_open_files_is_stopped() {
+    let daemon = Daemon::start().await;
+    let acts = json!([{ "hoard": { "directory": "/workspace", "count": 2_000 } }]);
+    assert_eq!(stopped(&daemon, acts, v1::StepLimits::default()).await.failure().limit, "resources");
+    assert_eq!(daemon.probe(json!([{ "hoard": { "directory": "/workspace", "count": 900 } }])).await, ["ok: done"]);
+}
+
+#[tokio::test]
+async fn a_component_that_begins_with_more_memory_than_the_step_may_have_is_stopped() {
+    let daemon = Daemon::start().await;
+    let ran = stopped(&daemon, json!([]), v1::StepLimits { memory_bytes: Some(65_536), ..Default::default() }).await;
+    assert_eq!(ran.failure().code, "MEMORY_EXHAUSTED");
+}
+
+#[tokio::test]
 async fn the_same_step_uses_the_same_fuel_each_time() {
     let daemon = Daemon::start().await;
     let request = || probe(json!([{ "output": 100 }, { "write": { "path": "/workspace/f", "bytes": 10 } }]));

@@ -37,7 +37,7 @@ impl Failure {
 
     /// Prints the failure and returns its exit code.
     pub fn report(self) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        eprintln!("error: {}", super::print::safe(&self.message));
         ExitCode::from(self.code)
     }
 }

@@ -58,6 +58,7 @@ pub async fn run(arguments: arguments::Run, common: &Common) -> Result<ExitCode,
 }
 
 async fn follow(client: &Client, request: v1::RunStepRequest, common: &Common) -> Result<v1::StepResult, Failure> {
+    let mut mid_line = false;
     let mut responses = client.steps().run_step(request).await?.into_inner();
     while let Some(response) = responses.message().await? {
         let Some(message) = response.message else { continue };
@@ -66,10 +67,11 @@ async fn follow(client: &Client, request: v1::RunStepRequest, common: &Common) -
         }
         match message {
             Message::Accepted(_) => {}
-            Message::Event(event) if common.output == Output::Table => show(event, common)?,
+            Message::Event(event) if common.output == Output::Table => mid_line = show(event, common, mid_line)?,
             Message::Event(_) => {}
             Message::Result(result) => {
                 if common.output == Output::Table {
+                    end_line(mid_line);
                     conclude(&result, common)?;
                 }
                 return Ok(result);
@@ -79,21 +81,37 @@ async fn follow(client: &Client, request: v1::RunStepRequest, common: &Common) -
     Err(Failure::new(Failure::UNAVAILABLE, "the daemon ended the stream without a result"))
 }
 
-fn show(event: v1::StepEvent, common: &Common) -> Result<(), Failure> {
+/// Prints an event. Returns whether the guest's standard error is in the middle of a line.
+fn show(event: v1::StepEvent, common: &Common, mid_line: bool) -> Result<bool, Failure> {
     use v1::step_event::Kind;
     match event.kind {
         Some(Kind::Output(chunk)) if chunk.stream() == v1::output_chunk::Stream::Stdout => {
             std::io::stdout().write_all(&chunk.data)?;
             std::io::stdout().flush()?;
         }
-        Some(Kind::Output(chunk)) => std::io::stderr().write_all(&chunk.data)?,
-        Some(Kind::Log(log)) if !common.quiet => eprintln!("{}", print::log(&log)),
+        Some(Kind::Output(chunk)) => {
+            std::io::stderr().write_all(&chunk.data)?;
+            return Ok(!chunk.data.ends_with(b"\n"));
+        }
+        Some(Kind::Log(log)) if !common.quiet => {
+            end_line(mid_line);
+            eprintln!("{}", print::log(&log));
+            return Ok(false);
+        }
         Some(Kind::Progress(progress)) if !common.quiet => {
+            end_line(mid_line);
             eprintln!("{:3.0} % {}", progress.fraction * 100.0, print::safe(&progress.message));
+            return Ok(false);
         }
         _ => {}
     }
-    Ok(())
+    Ok(mid_line)
+}
+
+fn end_line(mid_line: bool) {
+    if mid_line {
+        eprintln!();
+    }
 }
 
 fn conclude(result: &v1::StepResult, common: &Common) -> Result<(), Failure> {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn refused(text: &str) -> String {
@@ -61,4 +63,12 @@ fn only_walls_that_a_host_may_lack_can_be_waived() {
     assert!(refused("[jail]\nallow_missing = ['moat']").contains("`moat`"));
     assert!(refused("[jail]\nallow_missing = ['landlock']").contains("may be missing are user-namespace"));
     assert!(parse("[jail]\nallow_missing = ['user-namespace']").is_ok());
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "[a-z_\\[\\]={}\"0-9.\n -]{0,200}") {
+        let _ = parse(&text);
+        let _ = parse(&format!("{SAMPLE}{text}"));
+    }
 }

@@ -110,10 +110,11 @@ impl OutputStream for Stdio {
         if self.waiting().is_some() || data.len() > WRITE_BYTES_MAX {
             return Err(StreamError::trap("write not permitted: more than check-write allowed"));
         }
-        let written = self.shared.written.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
+        let written = self.written() + data.len() as u64;
         if written > self.limit {
             return Err(StreamError::Trap(Exceeded { limit: "stdio_bytes", value: self.limit }.into()));
         }
+        self.shared.written.store(written, Ordering::Relaxed);
         if data.is_empty() {
             return Ok(());
         }

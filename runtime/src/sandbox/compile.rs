@@ -1,14 +1,10 @@
 //! Compiles what was pushed, once it is known what it is, what it imports and exports, and whether all of that
 //! can be had here. Runs in the jail: the bytes are hostile until proven otherwise.
 
-use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
-};
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::{Engine, component::Component};
-use wit_component::ComponentEncoder;
 
-use super::engine::worker_engine;
+use super::{adapt::adapt, engine::worker_engine};
 use crate::{
     host,
     step::Kind,
@@ -77,42 +73,6 @@ fn encoding(bytes: &[u8]) -> Result<Encoding, Refusal> {
         Some(Err(error)) => Err(Refusal::Invalid(error.to_string())),
         _ => Err(Refusal::Invalid("there is no header".into())),
     }
-}
-
-fn adapt(module: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let mut unknown = Vec::new();
-    let mut starts = false;
-    for payload in Parser::new(0).parse_all(module) {
-        match payload.map_err(|e| Refusal::Invalid(e.to_string()))? {
-            Payload::ImportSection(section) => {
-                for import in section.into_imports() {
-                    let import = import.map_err(|e| Refusal::Invalid(e.to_string()))?;
-                    if import.module != WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME {
-                        unknown.push(format!("{}.{}", import.module, import.name));
-                    }
-                }
-            }
-            Payload::ExportSection(section) => {
-                for export in section {
-                    starts |= export.map_err(|e| Refusal::Invalid(e.to_string()))?.name == "_start";
-                }
-            }
-            _ => {}
-        }
-    }
-    if !unknown.is_empty() {
-        return Err(Refusal::UnknownImports(unknown));
-    }
-    if !starts {
-        return Err(Refusal::NothingToRun(vec!["a core module without `_start`".into()]));
-    }
-    ComponentEncoder::default()
-        .module(module)
-        .and_then(|encoder| {
-            encoder.validate(true).adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)
-        })
-        .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| Refusal::Invalid(format!("cannot be adapted from WASI 0.1: {error:#}")))
 }
 
 /// Returns the names that the component itself imports and exports; those of what is nested in it do not count.

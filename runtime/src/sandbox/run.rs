@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Engine, Store, Trap,
-    component::{Component, InstancePre, Linker},
+    component::{Component, InstancePre, Linker, ResourceTableError},
 };
 use wasmtime_wasi::{I32Exit, p2::bindings::CommandPre};
 
@@ -69,7 +69,7 @@ impl Runner {
         let state = store.data();
         usage.fuel = limits.fuel - store.get_fuel().unwrap_or(0).min(limits.fuel);
         usage.memory_peak_bytes = state.limiter.memory_peak_bytes();
-        usage.stdio_bytes = state.stdio.written().min(limits.stdio_bytes);
+        usage.stdio_bytes = state.stdio.written();
         usage.events = state.events.sent();
         (usage.disk_bytes, usage.disk_entries) = state.growth();
         usage.cpu_time_us = cpu_time.as_micros() as u64;
@@ -165,6 +165,9 @@ fn outcome(ended: Result<wasmtime::Result<Ended>, Stopped>, limits: &StepLimits,
     }
     if let Some(Exceeded { limit, value }) = error.downcast_ref() {
         return exceeded(limit, *value);
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return exceeded("resources", FIXED.resources);
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => exceeded("fuel", limits.fuel),

@@ -1,7 +1,9 @@
 //! Where callers connect: a Unix socket, and a loopback address if the configuration names one.
 
 use std::{
-    fs, io,
+    fs,
+    future::Future as _,
+    io,
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -17,6 +19,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Sleep,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
@@ -26,6 +29,12 @@ use crate::config::Listen;
 
 /// After an accept that failed, as a rule for want of descriptors: how long until the next.
 const BREATH: Duration = Duration::from_millis(50);
+
+/// How long a caller may take to say that it speaks HTTP/2: until then no keep-alive looks after the connection.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes of HTTP/2's preface.
+const PREFACE_BYTES: usize = 24;
 
 /// Bound sockets.
 pub struct Listener {
@@ -124,7 +133,8 @@ async fn accept(listener: Listener, places: Arc<Semaphore>, accepted: mpsc::Send
         };
         match connection {
             Ok(io) => {
-                if accepted.send(Ok(Connection { io, _place: place })).await.is_err() {
+                let preface = Some((Box::pin(tokio::time::sleep(PREFACE_TIMEOUT)), PREFACE_BYTES));
+                if accepted.send(Ok(Connection { io, preface, _place: place })).await.is_err() {
                     break;
                 }
             }
@@ -151,6 +161,8 @@ async fn accept_tcp(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
 /// One connection, and its place among those that may be open.
 pub struct Connection {
     io: Io,
+    /// Until the preface is there: its deadline, and how many bytes are missing.
+    preface: Option<(Pin<Box<Sleep>>, usize)>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -175,10 +187,20 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let before = buf.filled().len();
+        let read = match &mut self.io {
             Io::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        if let Some((deadline, missing)) = &mut self.preface {
+            *missing = missing.saturating_sub(buf.filled().len() - before);
+            if *missing == 0 {
+                self.preface = None;
+            } else if deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
         }
+        read
     }
 }
 

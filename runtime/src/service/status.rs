@@ -18,6 +18,9 @@ use crate::{
 /// `ErrorInfo.domain` of every failure.
 const DOMAIN: &str = "palisade.v1";
 
+/// Bytes of the longest message.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
 /// When to come back after a refusal for want of room.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -28,17 +31,27 @@ pub fn refuse(code: Code, reason: &str, message: impl Into<String>) -> Status {
 
 /// Returns a failure that names a field of the request.
 pub fn bad_field(reason: &str, field: &str, message: impl Into<String>) -> Status {
-    let message = message.into();
+    let mut message = message.into();
+    cut(&mut message);
     let mut details = info(reason);
     details.add_bad_request_violation(field, &message);
     with(Code::InvalidArgument, message, details)
+}
+
+/// A status travels in headers, more than once: a component can have a thousand imports with long names.
+fn cut(message: &mut String) {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push_str(" …");
+    }
 }
 
 fn info(reason: &str) -> ErrorDetails {
     ErrorDetails::with_error_info(reason, DOMAIN, [])
 }
 
-fn with(code: Code, message: String, details: ErrorDetails) -> Status {
+fn with(code: Code, mut message: String, details: ErrorDetails) -> Status {
+    cut(&mut message);
     Status::with_error_details(code, message, details)
 }
 

@@ -162,6 +162,17 @@ impl Components {
         durable::rename(artifact, &path)
     }
 
+    /// Deletes the artifacts of other engines: of versions before an upgrade. Blocks.
+    pub fn forget_other_engines(&self, engine: &str) -> io::Result<()> {
+        for folder in fs::read_dir(&self.artifact_folder)? {
+            let folder = folder?;
+            if folder.file_name() != engine {
+                fs::remove_dir_all(folder.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Points an alias to a component. Blocks.
     pub fn alias(&self, alias: Name, digest: Digest) -> Result<(), ComponentError> {
         let _changing = self.changing();

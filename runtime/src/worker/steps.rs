@@ -89,6 +89,10 @@ impl Steps {
                 }
             }
         }
+        // The last place is the result's.
+        if entry.messages.capacity() <= 1 && !entry.messages.is_closed() {
+            return Err(Violation::Window);
+        }
         match entry.messages.try_send(Message::Event(event)) {
             // The caller hung up: the step is being cancelled and may still say something.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),

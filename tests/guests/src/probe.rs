@@ -47,6 +47,11 @@ enum Act {
         directory: String,
         count: usize,
     },
+    /// Opens so many files and keeps them open.
+    Hoard {
+        directory: String,
+        count: usize,
+    },
     Mkdir(String),
     Remove(String),
     Rename {
@@ -142,6 +147,10 @@ fn perform(act: Act) -> io::Result<String> {
             for n in 0..count {
                 fs::File::create(format!("{directory}/{n}"))?;
             }
+        }
+        Act::Hoard { directory, count } => {
+            let open = |n| fs::File::create(format!("{directory}/{n}"));
+            std::mem::forget((0..count).map(open).collect::<io::Result<Vec<_>>>()?);
         }
         Act::Mkdir(path) => fs::create_dir(path)?,
         Act::Remove(path) => fs::remove_file(path)?,
