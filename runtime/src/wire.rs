@@ -6,11 +6,13 @@
 
 mod frame;
 mod message;
+mod outbox;
 #[cfg(test)]
 mod tests;
 
-pub use frame::{FRAME_BYTES_MAX, WireError, encode, read, read_blocking, write_all, write_blocking};
+pub use frame::{FRAME_BYTES_MAX, WireError, encode, read, read_blocking, write_blocking};
 pub use message::{
     CHUNK_BYTES_MAX, EVENT_WINDOW, FromCompiler, FromWorker, Inspection, Refusal, ToCompiler, ToWorker, Wall,
     WallState, WorkerSetup,
 };
+pub use outbox::Outbox;

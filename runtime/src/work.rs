@@ -10,11 +10,8 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::{
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::{Semaphore, mpsc},
+    net::{UnixStream, unix::OwnedReadHalf},
+    sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,11 +20,8 @@ use crate::{
     jail::{self, Access, Jail, Role},
     sandbox::{self, Runner},
     step::StepSpec,
-    wire::{self, EVENT_WINDOW, FromWorker, ToWorker, Wall, WireError, WorkerSetup},
+    wire::{self, EVENT_WINDOW, FromWorker, Outbox, ToWorker, Wall, WireError, WorkerSetup},
 };
-
-/// Frames that may wait for the socket.
-const FRAMES_MAX: usize = 256;
 
 /// Runs the worker until the daemon closes the socket, which is its standard input.
 pub fn work() -> anyhow::Result<()> {
@@ -50,16 +44,12 @@ async fn serve(runner: Arc<Runner>, socket: OwnedFd, walls: Vec<Wall>, engine: S
     let socket = std::os::unix::net::UnixStream::from(socket);
     socket.set_nonblocking(true)?;
     let (reader, writer) = UnixStream::from_std(socket)?.into_split();
-    let (frames, queued) = mpsc::channel(FRAMES_MAX);
-    frames.send(wire::encode(&FromWorker::Ready { walls, engine })?).await?;
+    let frames = Outbox::new(writer);
+    frames.send(&wire::encode(&FromWorker::Ready { walls, engine })?).await?;
     tokio::select! {
-        read = read_requests(runner, reader, frames) => read,
-        written = write_frames(writer, queued) => written,
+        read = read_requests(runner, reader, frames.clone()) => read,
+        broken = frames.flush() => Err(broken).context("cannot write to the daemon"),
     }
-}
-
-async fn write_frames(mut writer: OwnedWriteHalf, queued: mpsc::Receiver<Vec<u8>>) -> anyhow::Result<()> {
-    wire::write_all(&mut writer, queued).await.context("cannot write to the daemon")
 }
 
 /// What a running step listens to.
@@ -70,11 +60,7 @@ struct Running {
 
 type Steps = Arc<Mutex<HashMap<u64, Running>>>;
 
-async fn read_requests(
-    runner: Arc<Runner>,
-    mut reader: OwnedReadHalf,
-    frames: mpsc::Sender<Vec<u8>>,
-) -> anyhow::Result<()> {
+async fn read_requests(runner: Arc<Runner>, mut reader: OwnedReadHalf, frames: Outbox) -> anyhow::Result<()> {
     let mut reader = tokio::io::BufReader::with_capacity(64 << 10, &mut reader);
     let steps = Steps::default();
     let lock = || steps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,13 +95,13 @@ async fn run(
     spec: StepSpec,
     outlet: Outlet,
     cancel: CancellationToken,
-    frames: mpsc::Sender<Vec<u8>>,
+    frames: Outbox,
     steps: Steps,
 ) {
     let (outcome, usage) = runner.run(spec, outlet, &cancel).await;
     steps.lock().unwrap_or_else(PoisonError::into_inner).remove(&step);
     match wire::encode(&FromWorker::Done { step, outcome, usage }) {
-        Ok(frame) => drop(frames.send(frame).await), // fails only if the daemon is gone
+        Ok(frame) => drop(frames.send(&frame).await), // fails only if the daemon is gone
         Err(error) => panic_free_abort(&error.to_string()),
     }
 }

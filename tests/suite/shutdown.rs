@@ -99,7 +99,8 @@ async fn a_killed_daemon_leaves_nothing_that_keeps_the_next_one_from_starting() 
     let daemon = Daemon::launch(dir, "", palisade()).await;
     assert_eq!(daemon.probe(json!([{ "list": "/workspace" }])).await, ["ok: "]);
     let folder = daemon.dir.path().join("data/tenants/default/workspaces");
-    eventually("the killed daemon's workspace is gone", || fs::read_dir(&folder).unwrap().count() == 0).await;
+    let left = || fs::read_dir(&folder).unwrap().map(|dir| fs::read_dir(dir.unwrap().path()).unwrap().count());
+    eventually("the killed daemon's workspace is gone", || left().sum::<usize>() == 0).await;
     assert_eq!(fs::read_dir(daemon.dir.path().join("data/spool")).unwrap().count(), 0);
 }
 

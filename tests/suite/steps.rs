@@ -1,7 +1,7 @@
 use palisade_proto::v1::{self, step_result::Outcome};
 use serde_json::json;
 
-use crate::harness::{Daemon, probe};
+use crate::harness::{Daemon, eventually, probe};
 
 #[tokio::test]
 async fn a_step_returns_its_output_and_what_it_used() {
@@ -70,6 +70,21 @@ async fn nothing_of_one_step_is_left_for_the_next() {
     assert_eq!(first, ["ok: done"]);
     let second = daemon.probe(json!([{ "list": "/workspace" }, { "list": "/" }])).await;
     assert_eq!(second[0], "ok: ");
+}
+
+#[tokio::test]
+async fn a_steps_own_workspace_is_new_whatever_the_last_one_did_to_its_own() {
+    let daemon = Daemon::start().await;
+    let folder = daemon.dir.path().join("data/tenants/default/workspaces");
+    let one = || std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(daemon.probe(json!([{ "list": "/workspace" }])).await, ["ok: "]);
+    let kept = one();
+    assert_eq!(daemon.probe(json!([{ "list": "/workspace" }])).await, ["ok: "]);
+    assert_eq!(one(), kept, "untouched, it serves again");
+    // A file made and removed again leaves it empty, and yet it is not as it was.
+    let acts = json!([{ "write": { "path": "/workspace/f", "bytes": 1 } }, { "remove": "/workspace/f" }]);
+    assert_eq!(daemon.probe(acts).await, ["ok: done", "ok: done"]);
+    eventually("touched, it is gone", || !kept.exists()).await;
 }
 
 #[tokio::test]

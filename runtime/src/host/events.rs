@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, TryAcquireError, mpsc};
+use tokio::sync::{Semaphore, TryAcquireError};
 use wasmtime::component::HasData;
 
 use super::bindings::palisade::agent::{events, types};
 use crate::{
     step::{Event, FIELD_BYTES, FIXED, Level},
-    wire::{FromWorker, encode},
+    wire::{FromWorker, Outbox, encode},
 };
 
 /// A limit that a host call ran into. It ends the step.
@@ -23,38 +23,35 @@ pub struct Exceeded {
 #[derive(Clone)]
 pub struct Outlet {
     step: u64,
-    frames: mpsc::Sender<Vec<u8>>,
+    frames: Outbox,
     window: Arc<Semaphore>,
 }
 
 impl Outlet {
     /// Returns the outlet of `step`. Credit from the daemon is added to `window`.
-    pub fn new(step: u64, frames: mpsc::Sender<Vec<u8>>, window: Arc<Semaphore>) -> Self {
+    pub fn new(step: u64, frames: Outbox, window: Arc<Semaphore>) -> Self {
         Self { step, frames, window }
     }
 
     /// Sends an event as soon as the caller has room for it.
     pub async fn send(&self, event: Event) -> wasmtime::Result<()> {
-        let gone = || wasmtime::format_err!("the daemon is gone");
         let frame = self.frame(event)?;
-        self.window.acquire().await.map_err(|_| gone())?.forget();
-        self.frames.send(frame).await.map_err(|_| gone())
+        self.window.acquire().await.map_err(wasmtime::Error::new)?.forget();
+        self.frames.send(&frame).await.map_err(wasmtime::Error::new)
     }
 
     /// Sends an event, or gives it back if there is no room for it now.
     pub fn try_send(&self, event: Event) -> wasmtime::Result<Option<Event>> {
-        let gone = || wasmtime::format_err!("the daemon is gone");
         let credit = match self.window.try_acquire() {
             Ok(credit) => credit,
             Err(TryAcquireError::NoPermits) => return Ok(Some(event)),
-            Err(TryAcquireError::Closed) => return Err(gone()),
+            Err(closed) => return Err(wasmtime::Error::new(closed)),
         };
-        let place = match self.frames.try_reserve() {
-            Ok(place) => place,
-            Err(mpsc::error::TrySendError::Full(())) => return Ok(Some(event)),
-            Err(mpsc::error::TrySendError::Closed(())) => return Err(gone()),
-        };
-        place.send(self.frame(event)?);
+        let frame =
+            encode(&FromWorker::Event { step: self.step, event: event.clone() }).map_err(wasmtime::Error::new)?;
+        if !self.frames.try_send(&frame).map_err(wasmtime::Error::new)? {
+            return Ok(Some(event));
+        }
         credit.forget();
         Ok(None)
     }

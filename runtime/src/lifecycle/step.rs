@@ -100,23 +100,22 @@ impl Lifecycle {
         // Then it is prepared: compiled if its artifact is gone, a slot, a workspace for itself.
         self.ensure_artifact(component.digest).await.map_err(RunError::Compile)?;
         let slot = self.admit().await?;
-        let step = random_id();
-        let (lease, left) = self.workspace(&step, &request.workspace).await?;
+        let (lease, left) = self.workspace(&request.workspace).await?;
         mounts.push(Mount { guest_path: WORKSPACE_PATH.into(), host_path: lease.path(), writable: Some(left) });
 
         // And run. The slot and the workspace are free again when the worker is done with them.
         let spec = spec(&component, request, mounts, limits);
         let running = self.0.workers.run(spec, Box::new((slot, lease))).await?;
-        let accepted = Accepted { step: format!("steps/{step}"), component: component.digest, limits };
+        let accepted = Accepted { step: format!("steps/{}", random_id()), component: component.digest, limits };
         info!(step = accepted.step, component = %component.digest, "step accepted");
         Ok(StepRun { accepted, running, lifecycle: self.clone(), told_to_stop: false, _tracked: tracked })
     }
 
-    async fn workspace(&self, step: &str, reference: &str) -> Result<(Lease, Quota), RunError> {
+    async fn workspace(&self, reference: &str) -> Result<(Lease, Quota), RunError> {
         if reference.is_empty() {
             let limits = &self.config().limits;
             let quota = Quota { bytes: limits.workspace_bytes.default, entries: limits.workspace_entries.default };
-            return Ok((self.workspaces().lease_temporary(step, quota)?, quota));
+            return Ok((self.workspaces().lease_temporary(quota)?, quota));
         }
         let workspace = self.workspaces().find(reference)?;
         let lease = self.workspaces().lease(&workspace.name)?;

@@ -9,7 +9,7 @@ use std::{
 
 use cap_std::fs::Dir;
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags, openat2, renameat},
+    fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2, renameat},
     io::Errno,
 };
 
@@ -48,6 +48,10 @@ const DEPTH_MAX: usize = 128;
 /// write to this folder, so one that a guest broke could put a link in a workspace's place.
 pub struct Folder(Dir);
 
+/// When a directory last changed, by the kernel's own account: an entry made or removed, a time or an owner set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed(i64, u64);
+
 impl Folder {
     /// Opens the folder.
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -65,9 +69,12 @@ impl Folder {
         Ok(Dir::from_std_file(fs::File::from(dir)))
     }
 
-    /// Removes a directory if it is empty.
-    pub fn remove_empty(&self, name: &str) -> io::Result<()> {
-        self.0.remove_dir(name)
+    /// Returns when a directory last changed in any way, if it is empty. No guest can set this time.
+    pub fn empty_since(&self, name: &str) -> Option<Changed> {
+        let dir = self.workspace(name).ok()?;
+        let stat = fstat(&dir).ok()?;
+        let empty = dir.entries().ok()?.next().is_none();
+        empty.then_some(Changed(stat.st_ctime, stat.st_ctime_nsec))
     }
 
     /// Returns the names of what is in the folder.

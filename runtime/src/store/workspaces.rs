@@ -14,9 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DataDir, durable,
-    workspace_files::{self, Folder},
+    workspace_files::{self, Changed, Folder},
 };
 use crate::step::{Name, Quota};
+
+/// Directories that are kept for single steps.
+const UNTOUCHED_MAX: usize = 64;
 
 /// A workspace, as it was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +46,15 @@ struct Inner {
 struct State {
     workspaces: BTreeMap<Name, Workspace>,
     leased: HashSet<Name>,
+    /// Directories of single steps that did not touch them, for the next ones: on most file systems making and removing
+    /// a directory costs more than running a step.
+    untouched: Vec<Untouched>,
+}
+
+/// A directory that is as it was made.
+struct Untouched {
+    folder_name: String,
+    since: Changed,
 }
 
 /// What went wrong with a workspace or a file in it.
@@ -77,6 +89,8 @@ pub struct Lease {
     quota: Quota,
     /// `None` is the workspace of a single step.
     name: Option<Name>,
+    /// When the workspace of a single step was made.
+    since: Option<Changed>,
 }
 
 impl Workspaces {
@@ -150,15 +164,25 @@ impl Workspaces {
         if !state.leased.insert(name.clone()) {
             return Err(WorkspaceError::Busy(name.clone()));
         }
-        Ok(Lease { inner: self.0.clone(), folder_name: name.to_string(), quota, name: Some(name.clone()) })
+        Ok(Lease { inner: self.0.clone(), folder_name: name.to_string(), quota, name: Some(name.clone()), since: None })
     }
 
     /// Makes an empty workspace for a single step.
-    pub fn lease_temporary(&self, step: &str, quota: Quota) -> Result<Lease, WorkspaceError> {
+    pub fn lease_temporary(&self, quota: Quota) -> Result<Lease, WorkspaceError> {
+        let lease = |untouched: Untouched| {
+            let Untouched { folder_name, since } = untouched;
+            Lease { inner: self.0.clone(), folder_name, quota, name: None, since: Some(since) }
+        };
+        let kept = self.0.state().untouched.pop();
+        if let Some(untouched) = kept {
+            return Ok(lease(untouched));
+        }
         // A dot comes first in no name, so it collides with no workspace.
-        let folder_name = format!(".{step}");
+        let folder_name = format!(".{}", super::random_id());
         self.0.folder.create(&folder_name)?;
-        Ok(Lease { inner: self.0.clone(), folder_name, quota, name: None })
+        let since = self.0.folder.empty_since(&folder_name);
+        let since = since.ok_or_else(|| io::Error::other("a new directory is not empty"))?;
+        Ok(lease(Untouched { folder_name, since }))
     }
 
     /// Returns where uploads wait until they are complete.
@@ -205,11 +229,15 @@ impl Drop for Lease {
     fn drop(&mut self) {
         match &self.name {
             Some(name) => drop(self.inner.state().leased.remove(name)),
-            // Nearly always empty, and then one call; else a tree of up to its quota, which blocks too long for here.
+            // As it was made, and then for the next step; else a tree of up to its quota, which blocks too long for here.
             None => {
-                if self.inner.folder.remove_empty(&self.folder_name).is_err() {
-                    let (inner, name) = (self.inner.clone(), std::mem::take(&mut self.folder_name));
-                    std::thread::spawn(move || inner.folder.remove(&name));
+                let folder_name = std::mem::take(&mut self.folder_name);
+                match self.inner.folder.empty_since(&folder_name) {
+                    Some(since) if Some(since) == self.since && self.inner.keep(&folder_name, since) => {}
+                    _ => {
+                        let inner = self.inner.clone();
+                        std::thread::spawn(move || inner.folder.remove(&folder_name));
+                    }
                 }
             }
         }
@@ -217,6 +245,16 @@ impl Drop for Lease {
 }
 
 impl Inner {
+    /// Keeps a directory for the next step, unless there are plenty.
+    fn keep(&self, folder_name: &str, since: Changed) -> bool {
+        let mut state = self.state();
+        let room = state.untouched.len() < UNTOUCHED_MAX;
+        if room {
+            state.untouched.push(Untouched { folder_name: folder_name.into(), since });
+        }
+        room
+    }
+
     fn record(&self, name: &Name) -> PathBuf {
         self.quota_folder.join(format!("{name}.json"))
     }

@@ -3,16 +3,10 @@
 use std::io::{Read, Write};
 
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    sync::mpsc,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Bytes of the largest frame: an input or output of the largest size that a limit allows, and its envelope.
 pub const FRAME_BYTES_MAX: usize = 5 << 20;
-
-/// Writes are gathered up to about this many bytes, so that a burst of small frames is one system call.
-const GATHER_BYTES: usize = 256 << 10;
 
 /// A frame that is not one.
 #[derive(Debug, thiserror::Error)]
@@ -62,23 +56,6 @@ pub fn read_blocking<T: DeserializeOwned>(stream: &mut impl Read) -> Result<T, W
 /// Writes one message.
 pub fn write_blocking<T: Serialize>(stream: &mut impl Write, message: &T) -> Result<(), WireError> {
     stream.write_all(&encode(message)?)?;
-    Ok(())
-}
-
-/// Writes the frames that `frames` yields until it is closed or the stream fails.
-pub async fn write_all(
-    stream: &mut (impl AsyncWrite + Unpin),
-    mut frames: mpsc::Receiver<Vec<u8>>,
-) -> Result<(), WireError> {
-    while let Some(mut burst) = frames.recv().await {
-        while burst.len() < GATHER_BYTES {
-            match frames.try_recv() {
-                Ok(frame) => burst.extend_from_slice(&frame),
-                Err(_) => break,
-            }
-        }
-        stream.write_all(&burst).await?;
-    }
     Ok(())
 }
 

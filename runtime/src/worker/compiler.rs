@@ -5,11 +5,12 @@ use std::{path::Path, time::Duration};
 use tokio::{
     fs::File,
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
     sync::Semaphore,
     time::timeout,
 };
 
-use super::process::{Process, Spawner};
+use super::process::Spawner;
 use crate::wire::{self, CHUNK_BYTES_MAX, FromCompiler, Inspection, Refusal, ToCompiler, WallState, WireError};
 
 /// Compilations at once: each takes as many processors as there are.
@@ -63,8 +64,8 @@ impl Compiler {
     /// Compiles the component in `component` and writes its artifact to `artifact`, which is durable on return.
     pub async fn compile(&self, component: &Path, artifact: &Path) -> Result<Compiled, CompileError> {
         let _slot = self.slots.acquire().await.map_err(std::io::Error::other)?;
-        let mut process = self.spawner.spawn("compile").await?;
-        let talked = timeout(self.limits.timeout, self.talk(&mut process, component, artifact)).await;
+        let (process, mut socket) = self.spawner.spawn("compile").await?;
+        let talked = timeout(self.limits.timeout, self.talk(&mut socket, component, artifact)).await;
         let end = process.end().await;
         match talked {
             Ok(Err(Talk::Compile(error))) => Err(error),
@@ -75,8 +76,7 @@ impl Compiler {
         }
     }
 
-    async fn talk(&self, process: &mut Process, component: &Path, artifact: &Path) -> Result<Compiled, Talk> {
-        let socket = &mut process.socket;
+    async fn talk(&self, socket: &mut UnixStream, component: &Path, artifact: &Path) -> Result<Compiled, Talk> {
         let mut component = File::open(component).await?;
         let component_bytes = component.metadata().await?.len();
         let start = ToCompiler::Start {

@@ -12,7 +12,8 @@ use std::{
 
 use tokio::{
     io::BufReader,
-    sync::{Mutex, mpsc},
+    net::unix::OwnedReadHalf,
+    sync::Mutex,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -24,11 +25,8 @@ use super::{
 };
 use crate::{
     step::StepSpec,
-    wire::{self, FromWorker, ToWorker, Wall, WallState, WireError, WorkerSetup},
+    wire::{self, FromWorker, Outbox, ToWorker, Wall, WallState, WireError, WorkerSetup},
 };
-
-/// Frames that may wait for a worker's socket.
-const FRAMES_MAX: usize = 256;
 
 /// How long a worker may take to set itself up.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,7 +39,7 @@ pub struct Workers {
     spawner: Spawner,
     setup: WorkerSetup,
     allow_missing: Vec<String>,
-    current: Mutex<Option<Arc<Worker>>>,
+    current: Mutex<Option<Worker>>,
     next_step: AtomicU64,
 }
 
@@ -52,14 +50,17 @@ pub struct Hello {
     pub engine: String,
 }
 
+#[derive(Clone)]
 struct Worker {
     hello: Hello,
-    frames: mpsc::Sender<Vec<u8>>,
+    frames: Outbox,
     steps: Arc<Steps>,
     /// It gets no new steps.
     dead: Arc<AtomicBool>,
     /// Its process is gone and its steps have ended.
     ended: CancellationToken,
+    /// Ends it.
+    stop: CancellationToken,
 }
 
 /// A worker that cannot be had.
@@ -96,7 +97,7 @@ impl Workers {
         let limits = spec.limits;
         let frame = wire::encode(&ToWorker::Run { step, spec: Box::new(spec) })?;
         let messages = worker.steps.add(step, limits, holds);
-        if worker.frames.send(frame).await.is_err() || worker.dead.load(Ordering::Acquire) {
+        if worker.frames.send(&frame).await.is_err() || worker.dead.load(Ordering::Acquire) {
             // It died meanwhile. Whoever cleaned up may have done so before this step was registered; what the step
             // holds is free only once the process is certainly gone.
             worker.ended.cancelled().await;
@@ -106,24 +107,24 @@ impl Workers {
         Ok(Running { step, messages, frames, steps, taken: 0, done: false })
     }
 
-    async fn live(&self) -> Result<Arc<Worker>, WorkerError> {
+    async fn live(&self) -> Result<Worker, WorkerError> {
         let mut current = self.current.lock().await;
         if let Some(worker) = current.as_ref()
             && !worker.dead.load(Ordering::Acquire)
         {
             return Ok(worker.clone());
         }
-        let worker = Arc::new(self.start().await?);
+        let worker = self.start().await?;
         *current = Some(worker.clone());
         Ok(worker)
     }
 
     async fn start(&self) -> Result<Worker, WorkerError> {
-        let mut process = self.spawner.spawn("worker").await?;
+        let (process, mut socket) = self.spawner.spawn("worker").await?;
         let setup = wire::encode(&ToWorker::Setup(self.setup.clone()))?;
         let ready = async {
-            tokio::io::AsyncWriteExt::write_all(&mut process.socket, &setup).await?;
-            wire::read::<FromWorker>(&mut process.socket).await
+            tokio::io::AsyncWriteExt::write_all(&mut socket, &setup).await?;
+            wire::read::<FromWorker>(&mut socket).await
         };
         let (walls, engine) = match timeout(START_TIMEOUT, ready).await {
             Ok(Ok(FromWorker::Ready { walls, engine })) => (walls, engine),
@@ -139,42 +140,46 @@ impl Workers {
             process.end().await;
             return Err(WorkerError::WallsMissing(missing));
         }
-        info!(pid = process.child.id(), "worker ready");
-        let (frames, queued) = mpsc::channel(FRAMES_MAX);
-        let (steps, dead) = (Arc::new(Steps::default()), Arc::new(AtomicBool::new(false)));
-        let ended = CancellationToken::new();
-        tokio::spawn(tend(process, queued, steps.clone(), dead.clone(), ended.clone()));
-        Ok(Worker { hello: Hello { walls, engine }, frames, steps, dead, ended })
+        info!(pid = process.id(), "worker ready");
+        let (reader, writer) = socket.into_split();
+        let worker = Worker {
+            hello: Hello { walls, engine },
+            frames: Outbox::new(writer),
+            steps: Arc::default(),
+            dead: Arc::default(),
+            ended: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        };
+        tokio::spawn(tend(worker.clone(), process, reader));
+        Ok(worker)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if let Some(worker) = self.current.get_mut() {
+            worker.stop.cancel();
+        }
     }
 }
 
 /// Moves frames until the worker dies, hangs or breaks the rules; then ends it and its steps.
-async fn tend(
-    mut process: Process,
-    queued: mpsc::Receiver<Vec<u8>>,
-    steps: Arc<Steps>,
-    dead: Arc<AtomicBool>,
-    ended: CancellationToken,
-) {
-    let (mut reader, mut writer) = process.socket.split();
+async fn tend(worker: Worker, process: Process, reader: OwnedReadHalf) {
     let why = tokio::select! {
-        why = read(&mut reader, &steps) => why,
-        // The daemon dropped the worker, or the socket broke.
-        written = wire::write_all(&mut writer, queued) => match written {
-            Ok(()) => "the daemon shuts down".into(),
-            Err(error) => error.to_string(),
-        },
-        () = watch(&steps) => "it did not end a step in time".into(),
+        why = read(reader, &worker.steps) => why,
+        broken = worker.frames.flush() => broken.to_string(),
+        () = watch(&worker.steps) => "it did not end a step in time".into(),
+        () = worker.stop.cancelled() => "the daemon shuts down".into(),
     };
-    dead.store(true, Ordering::Release);
-    let pid = process.child.id();
+    worker.dead.store(true, Ordering::Release);
+    let pid = process.id();
     let end = process.end().await;
     warn!(pid, why, end, "worker gone");
-    steps.lose_all(&why);
-    ended.cancel();
+    worker.steps.lose_all(&why);
+    worker.ended.cancel();
 }
 
-async fn read(reader: &mut (impl tokio::io::AsyncRead + Unpin), steps: &Steps) -> String {
+async fn read(reader: OwnedReadHalf, steps: &Steps) -> String {
     let mut reader = BufReader::with_capacity(64 << 10, reader);
     loop {
         let taken = match wire::read(&mut reader).await {

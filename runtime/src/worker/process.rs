@@ -31,10 +31,9 @@ struct Order {
     reply: oneshot::Sender<io::Result<Child>>,
 }
 
-/// A running process and its socket.
+/// A running process.
 pub struct Process {
-    pub child: Child,
-    pub socket: UnixStream,
+    child: Child,
     last_words: JoinHandle<String>,
 }
 
@@ -61,8 +60,8 @@ impl Spawner {
         Ok(Self(orders))
     }
 
-    /// Starts a process in `role`.
-    pub async fn spawn(&self, role: &'static str) -> io::Result<Process> {
+    /// Starts a process in `role`, and returns it and its socket.
+    pub async fn spawn(&self, role: &'static str) -> io::Result<(Process, UnixStream)> {
         let gone = || io::Error::other("the spawner thread is gone");
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -70,11 +69,16 @@ impl Spawner {
         self.0.send(Order { role, socket: theirs.into(), reply }).map_err(|_| gone())?;
         let mut child = answer.await.map_err(|_| gone())??;
         let last_words = tokio::spawn(keep_last_words(child.stderr.take()));
-        Ok(Process { child, socket: UnixStream::from_std(ours)?, last_words })
+        Ok((Process { child, last_words }, UnixStream::from_std(ours)?))
     }
 }
 
 impl Process {
+    /// Returns the process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Kills the process if it still runs, and returns why it is gone.
     pub async fn end(mut self) -> String {
         let _ = self.child.start_kill(); // fails if it is gone already

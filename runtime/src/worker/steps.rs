@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     step::{Event, FIELD_BYTES, FIXED, Failure, Outcome, StepLimits, Usage},
-    wire::{CHUNK_BYTES_MAX, EVENT_WINDOW, ToWorker, encode},
+    wire::{CHUNK_BYTES_MAX, EVENT_WINDOW, Outbox, ToWorker, encode},
 };
 
 /// How much later than its deadline or its cancellation a step may end before its worker counts as hung.
@@ -167,7 +167,7 @@ fn text_bytes(event: &Event) -> usize {
 pub struct Running {
     pub(super) step: u64,
     pub(super) messages: mpsc::Receiver<Message>,
-    pub(super) frames: mpsc::Sender<Vec<u8>>,
+    pub(super) frames: Outbox,
     pub(super) steps: Arc<Steps>,
     pub(super) taken: u32,
     pub(super) done: bool,
@@ -204,7 +204,7 @@ impl Running {
 
     async fn send(&self, request: &ToWorker) {
         if let Ok(frame) = encode(request) {
-            let _ = self.frames.send(frame).await; // fails if the worker is gone; then the end is on its way
+            let _ = self.frames.send(&frame).await; // fails if the worker is gone; then the end is on its way
         }
     }
 }
@@ -215,13 +215,12 @@ impl Drop for Running {
             return;
         }
         self.steps.cancelled(self.step);
-        if let Ok(frame) = encode(&ToWorker::Cancel { step: self.step }) {
+        if let Ok(frame) = encode(&ToWorker::Cancel { step: self.step })
+            && let Ok(false) = self.frames.try_send(&frame)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
             let frames = self.frames.clone();
-            if let Err(mpsc::error::TrySendError::Full(frame)) = frames.try_send(frame)
-                && let Ok(runtime) = tokio::runtime::Handle::try_current()
-            {
-                runtime.spawn(async move { frames.send(frame).await });
-            }
+            runtime.spawn(async move { frames.send(&frame).await });
         }
     }
 }
