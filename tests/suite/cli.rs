@@ -180,3 +180,13 @@ fn help_has_examples_for_what_people_type_most() {
     }
     assert!(!said(&palisade().arg("--help").output().unwrap()).0.contains("compile"), "the hidden roles stay hidden");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_a_command_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    for arguments in [&["config", "show", "--sample"][..], &["doctor"]] {
+        let output = palisade().args(arguments).stdout(writer.try_clone().unwrap()).output().unwrap();
+        assert_eq!((output.status.code(), said(&output).1), (Some(141), String::new()), "{arguments:?}");
+    }
+}

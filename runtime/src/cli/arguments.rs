@@ -16,7 +16,8 @@ Exit codes:
   1  any other failure               6  a limit of time or a deadline
   2  wrong usage or request          7  the daemon cannot be reached or has no room
   3  not found                     130  interrupted
-  4  not allowed                    78  serve: configuration    69  serve: cannot start
+  4  not allowed                   141  the reader of the output is gone
+  serve: 78 configuration, 69 cannot start
 
 Examples:
   palisade new step greet                       write a step

@@ -16,13 +16,13 @@ pub async fn component(command: Component, common: &Common) -> Result<(), Failur
     match command {
         Component::Push { file, alias, digest } => {
             let component = push(&client, &file, alias, digest).await?;
-            print::rows(common, &["component", "kind", "bytes", "aliases"], &[&component], print::component);
+            print::rows(common, &["component", "kind", "bytes", "aliases"], &[&component], print::component)?;
         }
         Component::List => list(&client, common).await?,
         Component::Inspect { component } => {
             let request = v1::InspectComponentRequest { name: component };
             let inspection = client.components().inspect_component(request).await?.into_inner();
-            print::inspection(common, &inspection);
+            print::inspection(common, &inspection)?;
         }
         Component::Delete { component } => {
             client.components().delete_component(v1::DeleteComponentRequest { name: component }).await?;
@@ -82,7 +82,7 @@ async fn list(client: &Client, common: &Common) -> Result<(), Failure> {
         }
     }
     let components: Vec<_> = components.iter().collect();
-    print::rows(common, &["component", "kind", "bytes", "aliases"], &components, print::component);
+    print::rows(common, &["component", "kind", "bytes", "aliases"], &components, print::component)?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! `palisade config`.
 
+use std::io::{Write as _, stdout};
+
 use super::{Failure, arguments::Config};
 use crate::config::{self, SAMPLE};
 
@@ -10,13 +12,13 @@ pub fn config(command: Config) -> Result<(), Failure> {
             config::load(&file).map_err(|e| Failure::new(Failure::CONFIG, e))?;
             eprintln!("{}: valid", file.display());
         }
-        Config::Show { sample: true, .. } => print!("{SAMPLE}"),
+        Config::Show { sample: true, .. } => write!(stdout(), "{SAMPLE}")?,
         Config::Show { file, .. } => {
             let config = match file {
                 Some(file) => config::load(&file).map_err(|e| Failure::new(Failure::CONFIG, e))?,
                 None => config::Config::default(),
             };
-            print!("{}", toml::to_string_pretty(&config).map_err(Failure::other)?);
+            write!(stdout(), "{}", toml::to_string_pretty(&config).map_err(Failure::other)?)?;
         }
     }
     Ok(())

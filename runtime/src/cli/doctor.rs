@@ -1,6 +1,9 @@
 //! `palisade doctor` and `palisade info`: what this host offers, and what a daemon holds to.
 
-use std::process::ExitCode;
+use std::{
+    io::{Write as _, stdout},
+    process::ExitCode,
+};
 
 use palisade_proto::v1;
 use serde_json::json;
@@ -22,7 +25,7 @@ pub async fn doctor(common: &Common) -> Result<ExitCode, Failure> {
         let (state, remedy) = if verified { ("verified", "") } else { ("missing", remedy(&wall.name)) };
         let json = json!({ "wall": wall.name, "state": state, "detail": wall.detail, "remedy": remedy });
         (vec![wall.name.clone(), state.into(), wall.detail.clone(), remedy.into()], json)
-    });
+    })?;
     if !complete && common.output == Output::Table {
         eprintln!("\na daemon starts on this host only if `jail.allow_missing` names every wall that is missing");
     }
@@ -46,21 +49,31 @@ pub async fn info(common: &Common) -> Result<(), Failure> {
     let client = Client::connect(common, Vec::new()).await?;
     let info = client.system().get_server_info(v1::GetServerInfoRequest {}).await?.into_inner();
     match common.output {
-        Output::Json => println!("{}", to_json(&info)),
+        Output::Json => writeln!(stdout(), "{}", to_json(&info))?,
         Output::Table => {
-            println!("palisade {}, {} ({})\n", info.version, info.engine, info.engine_hash);
+            writeln!(stdout(), "palisade {}, {} ({})\n", info.version, info.engine, info.engine_hash)?;
             let row = |wall: &v1::Wall| {
                 let state = wall.state().as_str_name().to_lowercase();
                 (vec![wall.name.clone(), state, wall.detail.clone()], json!(null))
             };
-            print::rows(common, &["wall", "state", "found"], &info.walls.iter().collect::<Vec<_>>(), row);
-            println!();
+            print::rows(common, &["wall", "state", "found"], &info.walls.iter().collect::<Vec<_>>(), row)?;
+            writeln!(stdout())?;
             let row = |l: &v1::Limit| {
                 (vec![l.name.clone(), l.unit.clone(), l.default_value.to_string(), l.maximum.to_string()], json!(null))
             };
-            print::rows(common, &["limit", "unit", "default", "maximum"], &info.limits.iter().collect::<Vec<_>>(), row);
+            print::rows(
+                common,
+                &["limit", "unit", "default", "maximum"],
+                &info.limits.iter().collect::<Vec<_>>(),
+                row,
+            )?;
             for mount in &info.mounts {
-                println!("\nmount {} ({})", mount.name, if mount.read_only { "read-only" } else { "read-write" });
+                writeln!(
+                    stdout(),
+                    "\nmount {} ({})",
+                    mount.name,
+                    if mount.read_only { "read-only" } else { "read-write" }
+                )?;
             }
         }
     }

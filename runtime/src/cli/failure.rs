@@ -16,6 +16,8 @@ impl Failure {
     pub const STEP: u8 = 5;
     pub const TIME: u8 = 6;
     pub const UNAVAILABLE: u8 = 7;
+    /// As a shell reports SIGPIPE.
+    pub const PIPE: u8 = 141;
     /// sysexits: EX_UNAVAILABLE, EX_CONFIG.
     pub const SERVE: u8 = 69;
     pub const CONFIG: u8 = 78;
@@ -37,7 +39,9 @@ impl Failure {
 
     /// Prints the failure and returns its exit code.
     pub fn report(self) -> ExitCode {
-        eprintln!("error: {}", super::print::safe(&self.message));
+        if !self.message.is_empty() {
+            eprintln!("error: {}", super::print::safe(&self.message));
+        }
         ExitCode::from(self.code)
     }
 }
@@ -59,6 +63,10 @@ impl From<Status> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::other(error)
+        match error.kind() {
+            // Whoever reads our output has seen enough: `palisade … | head`.
+            std::io::ErrorKind::BrokenPipe => Self::new(Self::PIPE, ""),
+            _ => Self::other(error),
+        }
     }
 }

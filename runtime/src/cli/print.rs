@@ -1,5 +1,7 @@
 //! Tables for people, JSON for programs. What a guest said is printed without its control characters.
 
+use std::io::{self, Write as _, stdout};
+
 use comfy_table::{Table, presets::NOTHING};
 use palisade_proto::v1::{self, run_step_response::Message, step_event, step_result};
 use serde_json::{Value, json};
@@ -7,12 +9,17 @@ use serde_json::{Value, json};
 use super::{Common, arguments::Output, component::to_json};
 
 /// Prints rows. `row` returns the cells for people and the JSON for programs.
-pub fn rows<T>(common: &Common, header: &[&str], items: &[&T], row: impl Fn(&T) -> (Vec<String>, Value)) {
+pub fn rows<T>(
+    common: &Common,
+    header: &[&str],
+    items: &[&T],
+    row: impl Fn(&T) -> (Vec<String>, Value),
+) -> io::Result<()> {
     let rows = items.iter().map(|item| row(item));
     match common.output {
         Output::Json => {
             for (_, json) in rows {
-                println!("{json}");
+                writeln!(stdout(), "{json}")?;
             }
         }
         Output::Table => {
@@ -21,9 +28,10 @@ pub fn rows<T>(common: &Common, header: &[&str], items: &[&T], row: impl Fn(&T) 
             for (cells, _) in rows {
                 table.add_row(cells);
             }
-            println!("{}", table.trim_fmt());
+            writeln!(stdout(), "{}", table.trim_fmt())?;
         }
     }
+    Ok(())
 }
 
 /// Returns a component's row.
@@ -34,8 +42,8 @@ pub fn component(component: &v1::Component) -> (Vec<String>, Value) {
 }
 
 /// Prints what a component is.
-pub fn inspection(common: &Common, inspection: &v1::ComponentInspection) {
-    let Some(component) = &inspection.component else { return };
+pub fn inspection(common: &Common, inspection: &v1::ComponentInspection) -> io::Result<()> {
+    let Some(component) = &inspection.component else { return Ok(()) };
     if common.output == Output::Json {
         let reach: Vec<_> =
             inspection.reach.iter().map(|r| json!({ "power": r.power, "description": r.description })).collect();
@@ -46,22 +54,22 @@ pub fn inspection(common: &Common, inspection: &v1::ComponentInspection) {
             "reach": reach,
             "adapted": inspection.adapted,
         });
-        println!("{json}");
-        return;
+        return writeln!(stdout(), "{json}");
     }
-    println!("{}", component.name);
+    writeln!(stdout(), "{}", component.name)?;
     let adapted = if inspection.adapted { ", adapted from WASI 0.1" } else { "" };
-    println!("{}{adapted}, {} bytes", component.kind().as_str_name().to_lowercase(), component.size_bytes);
+    writeln!(stdout(), "{}{adapted}, {} bytes", component.kind().as_str_name().to_lowercase(), component.size_bytes)?;
     for (title, names) in [("imports", &inspection.imports), ("exports", &inspection.exports)] {
-        println!("\n{title}:");
+        writeln!(stdout(), "\n{title}:")?;
         for name in names {
-            println!("  {}", safe(name));
+            writeln!(stdout(), "  {}", safe(name))?;
         }
     }
-    println!("\ncould reach:");
+    writeln!(stdout(), "\ncould reach:")?;
     for reach in &inspection.reach {
-        println!("  {:12} {}", reach.power, reach.description);
+        writeln!(stdout(), "  {:12} {}", reach.power, reach.description)?;
     }
+    Ok(())
 }
 
 /// Returns a message of a step's stream as one line of JSON.

@@ -1,7 +1,7 @@
 //! `palisade run`: push if it is a file, run, print what comes.
 
 use std::{
-    io::{IsTerminal as _, Read as _, Write as _},
+    io::{IsTerminal as _, Read as _, Write as _, stdout},
     path::Path,
     process::ExitCode,
 };
@@ -63,7 +63,7 @@ async fn follow(client: &Client, request: v1::RunStepRequest, common: &Common) -
     while let Some(response) = responses.message().await? {
         let Some(message) = response.message else { continue };
         if common.output == Output::Json {
-            println!("{}", print::message(&message));
+            writeln!(stdout(), "{}", print::message(&message))?;
         }
         match message {
             Message::Accepted(_) => {}
@@ -86,8 +86,8 @@ fn show(event: v1::StepEvent, common: &Common, mid_line: bool) -> Result<bool, F
     use v1::step_event::Kind;
     match event.kind {
         Some(Kind::Output(chunk)) if chunk.stream() == v1::output_chunk::Stream::Stdout => {
-            std::io::stdout().write_all(&chunk.data)?;
-            std::io::stdout().flush()?;
+            stdout().write_all(&chunk.data)?;
+            stdout().flush()?;
         }
         Some(Kind::Output(chunk)) => {
             std::io::stderr().write_all(&chunk.data)?;
@@ -115,7 +115,7 @@ fn end_line(mid_line: bool) {
 }
 
 fn conclude(result: &v1::StepResult, common: &Common) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout();
+    let mut stdout = stdout();
     stdout.write_all(&result.output)?;
     if !result.output.is_empty() && (stdout.is_terminal() || !result.output.ends_with(b"\n")) {
         stdout.write_all(b"\n")?;

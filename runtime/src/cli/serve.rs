@@ -1,5 +1,7 @@
 //! `palisade serve`.
 
+use std::io::{Write as _, stdout};
+
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -31,7 +33,7 @@ pub async fn serve(arguments: arguments::Serve, common: &Common) -> Result<(), F
         error => Failure::new(Failure::SERVE, error),
     })?;
     for address in daemon.addresses() {
-        println!("{address}");
+        writeln!(stdout(), "{address}")?;
     }
     let told = async {
         tokio::select! {

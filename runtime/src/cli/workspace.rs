@@ -1,6 +1,9 @@
 //! `palisade workspace`.
 
-use std::{fs::File, io::Write as _};
+use std::{
+    fs::File,
+    io::{Write as _, stdout},
+};
 
 use palisade_proto::v1::{self, put_file_request::Message};
 use serde_json::json;
@@ -19,7 +22,7 @@ pub async fn workspace(command: Workspace, common: &Common) -> Result<(), Failur
                 quota_entries: entries,
             };
             let workspace = client.workspaces().create_workspace(request).await?.into_inner();
-            show(common, &[&workspace]);
+            show(common, &[&workspace])?;
         }
         Workspace::List => list(&client, common).await?,
         Workspace::Delete { id } => {
@@ -33,15 +36,15 @@ pub async fn workspace(command: Workspace, common: &Common) -> Result<(), Failur
             let first = v1::PutFileRequest { message: Some(Message::Header(header)) };
             let requests = chunks(opened, first, |chunk| v1::PutFileRequest { message: Some(Message::Chunk(chunk)) });
             let put = client.workspaces().put_file(requests).await?.into_inner();
-            print::rows(common, FILE, &[&put], file_row);
+            print::rows(common, FILE, &[&put], file_row)?;
         }
         Workspace::Get { id, path } => {
             let request = v1::GetFileRequest { workspace: name(&id), path };
             let mut chunks = client.workspaces().get_file(request).await?.into_inner();
             while let Some(response) = chunks.message().await? {
-                std::io::stdout().write_all(&response.chunk)?;
+                stdout().write_all(&response.chunk)?;
             }
-            std::io::stdout().flush()?;
+            stdout().flush()?;
         }
         Workspace::Files { id, path } => {
             let request = v1::ListFilesRequest { workspace: name(&id), path };
@@ -50,7 +53,7 @@ pub async fn workspace(command: Workspace, common: &Common) -> Result<(), Failur
             while let Some(file) = listed.message().await? {
                 files.push(file);
             }
-            print::rows(common, FILE, &files.iter().collect::<Vec<_>>(), file_row);
+            print::rows(common, FILE, &files.iter().collect::<Vec<_>>(), file_row)?;
         }
     }
     client.close().await
@@ -68,11 +71,10 @@ async fn list(client: &Client, common: &Common) -> Result<(), Failure> {
             break;
         }
     }
-    show(common, &workspaces.iter().collect::<Vec<_>>());
-    Ok(())
+    show(common, &workspaces.iter().collect::<Vec<_>>())
 }
 
-fn show(common: &Common, workspaces: &[&v1::Workspace]) {
+fn show(common: &Common, workspaces: &[&v1::Workspace]) -> Result<(), Failure> {
     print::rows(common, &["workspace", "bytes", "of", "entries", "of"], workspaces, |w| {
         let cells = [w.used_bytes, w.quota_bytes, w.used_entries, w.quota_entries].map(|n| n.to_string());
         let json = json!({
@@ -83,7 +85,8 @@ fn show(common: &Common, workspaces: &[&v1::Workspace]) {
             "quota_entries": w.quota_entries,
         });
         (std::iter::once(w.name.clone()).chain(cells).collect(), json)
-    });
+    })?;
+    Ok(())
 }
 
 const FILE: &[&str] = &["path", "type", "bytes"];

@@ -51,7 +51,7 @@ struct Index {
 pub enum ComponentError {
     #[error("there is no component `{0}`: push it first, or list what there is")]
     NotFound(String),
-    #[error("`{0}` is neither `components/sha256:…`, a digest nor an alias")]
+    #[error("`{0}` is neither `components/sha256:…`, `sha256:…` nor an alias")]
     BadReference(String),
     #[error("there are {0} components already, which is the limit `components`: delete some first")]
     TooMany(u64),
