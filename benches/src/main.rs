@@ -3,6 +3,8 @@
 
 mod how_far_from_a_process;
 mod how_far_from_an_echo;
+mod how_late_is_a_deadline;
+mod how_soon_is_a_first_step;
 mod load;
 mod report;
 mod what_does_metering_cost;
@@ -30,8 +32,12 @@ fn main() -> anyhow::Result<()> {
         load::push(&daemon.address, &guest("probe"), "probe").await?;
         eprintln!("how far is a step from an echo? …");
         how_far_from_an_echo::measure(&mut report, &daemon).await?;
+        eprintln!("how late is a deadline? …");
+        how_late_is_a_deadline::measure(&mut report, &daemon).await?;
         eprintln!("how far is a step from a process? …");
-        how_far_from_a_process::measure(&mut report, &daemon).await
+        how_far_from_a_process::measure(&mut report, &daemon).await?;
+        eprintln!("how soon is a first step? …");
+        how_soon_is_a_first_step::measure(&mut report).await
     })?;
     report.print();
     report.write(&target().join("bench.json"))
