@@ -31,13 +31,15 @@ pub fn work() -> anyhow::Result<()> {
     // The engine maps its pool and opens its page map while that is still possible.
     let prepare = || -> anyhow::Result<_> {
         let engine = sandbox::worker_engine(setup.slots, setup.memory_bytes_max)?;
-        Ok((Runner::new(engine, setup.artifacts.join(sandbox::engine_hash()?))?, sandbox::engine_hash()?, socket()?))
+        let hash = sandbox::engine_hash()?;
+        Ok((Runner::new(engine, setup.artifacts.join(&hash))?, hash, socket()?))
     };
     let (prepared, walls) = jail::enter(&jail, prepare)?;
     let (runner, engine, socket) = prepared?;
     // From here on, nothing that the guest or the daemon does can open the jail again.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(Arc::new(runner), socket, walls, engine))
+    // As a task of its own: what `block_on` polls runs beside the threads that steps run on, a hop away.
+    runtime.block_on(runtime.spawn(serve(Arc::new(runner), socket, walls, engine)))?
 }
 
 async fn serve(runner: Arc<Runner>, socket: OwnedFd, walls: Vec<Wall>, engine: String) -> anyhow::Result<()> {
@@ -102,7 +104,7 @@ async fn run(
     steps.lock().unwrap_or_else(PoisonError::into_inner).remove(&step);
     match wire::encode(&FromWorker::Done { step, outcome, usage }) {
         Ok(frame) => drop(frames.send(&frame).await), // fails only if the daemon is gone
-        Err(error) => panic_free_abort(&error.to_string()),
+        Err(error) => abort_with(&error.to_string()),
     }
 }
 
@@ -135,10 +137,10 @@ pub fn socket() -> io::Result<OwnedFd> {
 
 /// A panic in here may be a guest's doing: nothing of this process is trusted after one.
 pub fn die_of_panics() {
-    std::panic::set_hook(Box::new(|panic| panic_free_abort(&panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| abort_with(&panic.to_string())));
 }
 
-fn panic_free_abort(why: &str) -> ! {
+fn abort_with(why: &str) -> ! {
     eprintln!("{why}");
     std::process::abort()
 }

@@ -63,6 +63,57 @@ async fn input_that_the_step_does_not_understand_is_its_failure_not_ours() {
     assert_eq!(ran.failure().code, "INPUT_INVALID");
 }
 
+/// Returns a step whose output is what `fill` stores at address 0.
+fn step(fill: &str) -> Vec<u8> {
+    let text = r#"(component
+        (import "palisade:agent/types@0.1.0" (instance $types
+            (type $input' (record (field "payload" (list u8)) (field "content-type" string)))
+            (export "input" (type (eq $input')))
+            (type $output' (record (field "payload" (list u8)) (field "content-type" string)))
+            (export "output" (type (eq $output')))
+            (type $error' (record (field "code" string) (field "message" string)))
+            (export "error" (type (eq $error')))))
+        (alias export $types "input" (type $input))
+        (alias export $types "output" (type $output))
+        (alias export $types "error" (type $error))
+        (core module $m
+            (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+            (func (export "run") (param i32 i32 i32 i32) (result i32) FILL i32.const 0))
+        (core instance $i (instantiate $m))
+        (func $run (param "input" $input) (result (result $output (error $error)))
+            (canon lift (core func $i "run") (memory $i "memory") (realloc (func $i "realloc"))))
+        (instance $out
+            (export "run" (func $run)))
+        (export "palisade:agent/run@0.1.0" (instance $out)))"#;
+    wat::parse_str(text.replace("FILL", fill)).unwrap()
+}
+
+#[tokio::test]
+async fn a_step_that_returns_what_is_no_output_has_trapped() {
+    let daemon = Daemon::start().await;
+    let cases = [
+        (
+            "a list beyond its memory",
+            "(i32.store (i32.const 4) (i32.const 65000)) (i32.store (i32.const 8) (i32.const 9999))",
+        ),
+        ("an unknown variant", "(i32.store8 (i32.const 0) (i32.const 7))"),
+        (
+            "a text that is no UTF-8",
+            "(i32.store8 (i32.const 99) (i32.const 255)) (i32.store (i32.const 12) (i32.const 99)) (i32.store (i32.const 16) (i32.const 1))",
+        ),
+    ];
+    for (what, fill) in cases {
+        let component = daemon.push(&step(fill)).await.unwrap();
+        let ran = daemon.run(v1::RunStepRequest { component: component.name, ..Default::default() }).await.unwrap();
+        assert_eq!(ran.outcome(), Outcome::Trapped, "{what}: {:?}", ran.result);
+        assert!(!ran.failure().message.is_empty());
+    }
+    let component = daemon.push(&step("")).await.unwrap();
+    let ran = daemon.run(v1::RunStepRequest { component: component.name, ..Default::default() }).await.unwrap();
+    assert_eq!(ran.outcome(), Outcome::Succeeded, "an empty output is one: {:?}", ran.result);
+}
+
 #[tokio::test]
 async fn nothing_of_one_step_is_left_for_the_next() {
     let daemon = Daemon::start().await;

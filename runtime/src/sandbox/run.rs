@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use wasmtime::{
     Engine, Store, Trap,
-    component::{Component, InstancePre, Linker, ResourceTableError},
+    component::{Component, Linker, ResourceTableError},
 };
 use wasmtime_wasi::{I32Exit, p2::bindings::CommandPre};
 
@@ -19,7 +19,10 @@ use super::{
     state::StepState,
 };
 use crate::{
-    host::{self, Exceeded, Outlet, bindings},
+    host::{
+        self, Exceeded, Outlet,
+        bindings::{StepPre, exports::palisade::agent::run::Input},
+    },
     step::{Digest, FIXED, Failure, Kind, Outcome, StepLimits, StepSpec, Usage},
 };
 
@@ -31,7 +34,14 @@ pub struct Runner {
     engine: Engine,
     linker: Linker<StepState>,
     artifacts: PathBuf,
-    components: Mutex<HashMap<Digest, (InstancePre<StepState>, Instant)>>,
+    components: Mutex<HashMap<Digest, (Linked, Instant)>>,
+}
+
+/// A component, linked and its export found.
+#[derive(Clone)]
+enum Linked {
+    Step(StepPre<StepState>),
+    Command(CommandPre<StepState>),
 }
 
 /// What a guest that ended by itself left.
@@ -82,12 +92,8 @@ impl Runner {
         (outcome, usage)
     }
 
-    fn prepare(
-        &self,
-        spec: &mut StepSpec,
-        outlet: Outlet,
-    ) -> wasmtime::Result<(InstancePre<StepState>, Store<StepState>)> {
-        let component = self.component(spec.component)?;
+    fn prepare(&self, spec: &mut StepSpec, outlet: Outlet) -> wasmtime::Result<(Linked, Store<StepState>)> {
+        let component = self.component(spec.component, spec.kind)?;
         let mut store = Store::new(&self.engine, StepState::new(spec, outlet)?);
         store.limiter(|state| &mut state.limiter);
         store.set_fuel(spec.limits.fuel)?;
@@ -98,7 +104,7 @@ impl Runner {
     }
 
     /// Returns a component, linked: mapped from its artifact, or kept from an earlier step.
-    fn component(&self, digest: Digest) -> wasmtime::Result<InstancePre<StepState>> {
+    fn component(&self, digest: Digest, kind: Kind) -> wasmtime::Result<Linked> {
         let lock = || self.components.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((component, used)) = lock().get_mut(&digest) {
             *used = Instant::now();
@@ -109,6 +115,10 @@ impl Runner {
         // and callers cannot write to this directory, and Landlock makes it read-only for this process.
         let component = unsafe { Component::deserialize_file(&self.engine, path)? };
         let component = host::linker_for(&self.linker, &component)?.instantiate_pre(&component)?;
+        let component = match kind {
+            Kind::Command => Linked::Command(CommandPre::new(component)?),
+            Kind::Step | Kind::Tool => Linked::Step(StepPre::new(component)?),
+        };
         let mut components = lock();
         if components.len() >= COMPONENTS_MAX
             && let Some(oldest) = components.iter().min_by_key(|(_, (_, used))| *used).map(|(digest, _)| *digest)
@@ -121,28 +131,28 @@ impl Runner {
 }
 
 /// Instantiates the component and calls its one export.
-async fn call(
-    component: &InstancePre<StepState>,
-    store: &mut Store<StepState>,
-    spec: StepSpec,
-) -> wasmtime::Result<Ended> {
-    if spec.kind == Kind::Command {
-        let command = CommandPre::new(component.clone())?.instantiate_async(&mut *store).await?;
-        return match command.wasi_cli_run().call_run(store).await {
-            Ok(Ok(())) => Ok(Ended::Exited(0)),
-            Ok(Err(())) => Ok(Ended::Exited(1)),
-            Err(error) => match error.downcast_ref::<I32Exit>() {
-                Some(I32Exit(code)) => Ok(Ended::Exited(u8::try_from(*code).unwrap_or(1))),
-                None => Err(error),
-            },
-        };
+async fn call(component: &Linked, store: &mut Store<StepState>, spec: StepSpec) -> wasmtime::Result<Ended> {
+    match component {
+        Linked::Command(command) => {
+            let command = command.instantiate_async(&mut *store).await?;
+            match command.wasi_cli_run().call_run(store).await {
+                Ok(Ok(())) => Ok(Ended::Exited(0)),
+                Ok(Err(())) => Ok(Ended::Exited(1)),
+                Err(error) => match error.downcast_ref::<I32Exit>() {
+                    Some(I32Exit(code)) => Ok(Ended::Exited(u8::try_from(*code).unwrap_or(1))),
+                    None => Err(error),
+                },
+            }
+        }
+        Linked::Step(step) => {
+            let step = step.instantiate_async(&mut *store).await?;
+            let input = Input { payload: spec.input, content_type: spec.content_type };
+            Ok(match step.palisade_agent_run().call_run(store, &input).await? {
+                Ok(output) => Ended::Returned(output.payload, output.content_type),
+                Err(error) => Ended::Refused(Failure::new(shorten(error.code, 128), shorten(error.message, 16 << 10))),
+            })
+        }
     }
-    let guest = bindings::StepPre::new(component.clone())?.instantiate_async(&mut *store).await?;
-    let input = bindings::exports::palisade::agent::run::Input { payload: spec.input, content_type: spec.content_type };
-    Ok(match guest.palisade_agent_run().call_run(store, &input).await? {
-        Ok(output) => Ended::Returned(output.payload, output.content_type),
-        Err(error) => Ended::Refused(Failure::new(shorten(error.code, 128), shorten(error.message, 16 << 10))),
-    })
 }
 
 fn outcome(ended: Result<wasmtime::Result<Ended>, Stopped>, limits: &StepLimits, refused_memory: bool) -> Outcome {

@@ -5,11 +5,12 @@ use std::{
     fs, io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use cap_std::fs::Dir;
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat2, renameat},
+    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, fstat, openat2, renameat, statat},
     io::Errno,
 };
 
@@ -52,6 +53,15 @@ pub struct Folder(Dir);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Changed(i64, u64);
 
+impl Changed {
+    /// Returns whether so much time has passed since that a change now has another time on any kernel.
+    pub fn is_past(&self) -> bool {
+        const TICKS: Duration = Duration::from_millis(100);
+        let changed = SystemTime::UNIX_EPOCH + Duration::new(self.0.max(0).unsigned_abs(), self.1 as u32);
+        SystemTime::now().duration_since(changed).is_ok_and(|age| age > TICKS)
+    }
+}
+
 impl Folder {
     /// Opens the folder.
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -69,12 +79,25 @@ impl Folder {
         Ok(Dir::from_std_file(fs::File::from(dir)))
     }
 
-    /// Returns when a directory last changed in any way, if it is empty. No guest can set this time.
+    /// Returns when a directory last changed in any way. No guest can set this time.
+    pub fn changed(&self, name: &str) -> Option<Changed> {
+        let stat = statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(Changed(stat.st_ctime, stat.st_ctime_nsec))
+    }
+
+    /// Returns when a directory last changed, if it is empty.
     pub fn empty_since(&self, name: &str) -> Option<Changed> {
         let dir = self.workspace(name).ok()?;
         let stat = fstat(&dir).ok()?;
         let empty = dir.entries().ok()?.next().is_none();
         empty.then_some(Changed(stat.st_ctime, stat.st_ctime_nsec))
+    }
+
+    /// Returns when a directory was made, if nothing happened to it since; `since` says when, and whether that is past.
+    pub fn untouched(&self, name: &str, since: Option<(Changed, bool)>) -> Option<Changed> {
+        let (since, past) = since?;
+        let now = if past { self.changed(name) } else { self.empty_since(name) };
+        now.filter(|now| *now == since)
     }
 
     /// Returns the names of what is in the folder.

@@ -89,8 +89,8 @@ pub struct Lease {
     quota: Quota,
     /// `None` is the workspace of a single step.
     name: Option<Name>,
-    /// When the workspace of a single step was made.
-    since: Option<Changed>,
+    /// When the workspace of a single step was made, and whether its kernel would give a change another time.
+    since: Option<(Changed, bool)>,
 }
 
 impl Workspaces {
@@ -171,7 +171,7 @@ impl Workspaces {
     pub fn lease_temporary(&self, quota: Quota) -> Result<Lease, WorkspaceError> {
         let lease = |untouched: Untouched| {
             let Untouched { folder_name, since } = untouched;
-            Lease { inner: self.0.clone(), folder_name, quota, name: None, since: Some(since) }
+            Lease { inner: self.0.clone(), folder_name, quota, name: None, since: Some((since, since.is_past())) }
         };
         let kept = self.0.state().untouched.pop();
         if let Some(untouched) = kept {
@@ -232,8 +232,8 @@ impl Drop for Lease {
             // As it was made, and then for the next step; else a tree of up to its quota, which blocks too long for here.
             None => {
                 let folder_name = std::mem::take(&mut self.folder_name);
-                match self.inner.folder.empty_since(&folder_name) {
-                    Some(since) if Some(since) == self.since && self.inner.keep(&folder_name, since) => {}
+                match self.inner.folder.untouched(&folder_name, self.since) {
+                    Some(since) if self.inner.keep(&folder_name, since) => {}
                     _ => {
                         let inner = self.inner.clone();
                         std::thread::spawn(move || inner.folder.remove(&folder_name));

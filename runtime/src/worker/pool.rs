@@ -39,7 +39,7 @@ pub struct Workers {
     spawner: Spawner,
     setup: WorkerSetup,
     allow_missing: Vec<String>,
-    current: Mutex<Option<Worker>>,
+    current: Mutex<Option<Arc<Worker>>>,
     next_step: AtomicU64,
 }
 
@@ -50,13 +50,12 @@ pub struct Hello {
     pub engine: String,
 }
 
-#[derive(Clone)]
 struct Worker {
     hello: Hello,
     frames: Outbox,
     steps: Arc<Steps>,
     /// It gets no new steps.
-    dead: Arc<AtomicBool>,
+    dead: AtomicBool,
     /// Its process is gone and its steps have ended.
     ended: CancellationToken,
     /// Ends it.
@@ -107,7 +106,7 @@ impl Workers {
         Ok(Running { step, messages, frames, steps, taken: 0, done: false })
     }
 
-    async fn live(&self) -> Result<Worker, WorkerError> {
+    async fn live(&self) -> Result<Arc<Worker>, WorkerError> {
         let mut current = self.current.lock().await;
         if let Some(worker) = current.as_ref()
             && !worker.dead.load(Ordering::Acquire)
@@ -119,7 +118,7 @@ impl Workers {
         Ok(worker)
     }
 
-    async fn start(&self) -> Result<Worker, WorkerError> {
+    async fn start(&self) -> Result<Arc<Worker>, WorkerError> {
         let (process, mut socket) = self.spawner.spawn("worker").await?;
         let setup = wire::encode(&ToWorker::Setup(self.setup.clone()))?;
         let ready = async {
@@ -142,14 +141,14 @@ impl Workers {
         }
         info!(pid = process.id(), "worker ready");
         let (reader, writer) = socket.into_split();
-        let worker = Worker {
+        let worker = Arc::new(Worker {
             hello: Hello { walls, engine },
             frames: Outbox::new(writer),
             steps: Arc::default(),
-            dead: Arc::default(),
+            dead: AtomicBool::new(false),
             ended: CancellationToken::new(),
             stop: CancellationToken::new(),
-        };
+        });
         tokio::spawn(tend(worker.clone(), process, reader));
         Ok(worker)
     }
@@ -164,7 +163,7 @@ impl Drop for Workers {
 }
 
 /// Moves frames until the worker dies, hangs or breaks the rules; then ends it and its steps.
-async fn tend(worker: Worker, process: Process, reader: OwnedReadHalf) {
+async fn tend(worker: Arc<Worker>, process: Process, reader: OwnedReadHalf) {
     let why = tokio::select! {
         why = read(reader, &worker.steps) => why,
         broken = worker.frames.flush() => broken.to_string(),
