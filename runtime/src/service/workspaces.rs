@@ -115,10 +115,9 @@ impl Workspaces for Service {
     type GetFileStream = Responses<v1::GetFileResponse>;
 
     async fn get_file(&self, request: Request<v1::GetFileRequest>) -> Result<Response<Self::GetFileStream>, Status> {
-        let request = request.into_inner();
+        let v1::GetFileRequest { workspace, path } = request.into_inner();
         let lifecycle = self.0.clone();
-        let mut file =
-            blocking(move || workspace_files::open(&root(&lifecycle, &request.workspace)?, &request.path)).await?;
+        let mut file = blocking(move || workspace_files::open(&root(&lifecycle, &workspace)?, &path)).await?;
         Ok(Response::new(streamed(move |send| {
             loop {
                 let mut chunk = vec![0; DOWNLOAD_CHUNK_BYTES];
@@ -137,15 +136,10 @@ impl Workspaces for Service {
         &self,
         request: Request<v1::ListFilesRequest>,
     ) -> Result<Response<Self::ListFilesStream>, Status> {
-        let request = request.into_inner();
+        let v1::ListFilesRequest { workspace, path } = request.into_inner();
         let lifecycle = self.0.clone();
-        let root = {
-            let workspace = request.workspace.clone();
-            blocking(move || root(&lifecycle, &workspace)).await?
-        };
-        Ok(Response::new(streamed(move |send| {
-            workspace_files::list(&root, &request.path, &mut |entry| send(file(entry)))
-        })))
+        let root = blocking(move || root(&lifecycle, &workspace)).await?;
+        Ok(Response::new(streamed(move |send| workspace_files::list(&root, &path, &mut |entry| send(file(entry))))))
     }
 }
 
