@@ -28,6 +28,7 @@ pub fn compile() -> anyhow::Result<()> {
         files: Vec::new(),
         file_bytes_max: 0,
         memory_bytes_max: memory_bytes,
+        descriptors_max: 64,
         cpu_seconds_max: Some(cpu_seconds),
     };
     let (socket, walls) = jail::enter(&jail, work::socket)?;

@@ -6,7 +6,8 @@
 pub mod bindings;
 mod events;
 mod file_stream;
-pub mod filesystem;
+pub mod files;
+mod filesystem;
 mod quota;
 mod sockets;
 mod stdio;
@@ -21,7 +22,7 @@ use wasmtime_wasi::{
 use wasmtime_wasi_io::bindings::wasi::io;
 
 pub use events::{EventSink, Exceeded, Outlet};
-pub use filesystem::Files;
+pub use files::Files;
 pub use stdio::{Stdin, Stdio};
 
 use crate::sandbox::StepState;
@@ -128,8 +129,8 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StepState>> 
     wasi::cli::environment::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
     wasi::cli::exit::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
 
-    wasi::filesystem::types::add_to_linker::<_, filesystem::Guest>(l, StepState::files)?;
-    wasi::filesystem::preopens::add_to_linker::<_, filesystem::Guest>(l, StepState::files)?;
+    wasi::filesystem::types::add_to_linker::<_, files::Guest>(l, StepState::files)?;
+    wasi::filesystem::preopens::add_to_linker::<_, files::Guest>(l, StepState::files)?;
 
     wasi::clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, StepState::clocks)?;
     wasi::clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, StepState::clocks)?;

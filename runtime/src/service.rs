@@ -11,12 +11,14 @@ mod workspaces;
 
 use std::{future::Future, time::Duration};
 
+use http_body_util::BodyExt as _;
 use palisade_proto::v1::{
     components_server::ComponentsServer, steps_server::StepsServer, system_server::SystemServer,
     workspaces_server::WorkspacesServer,
 };
-use tonic::transport::Server;
+use tonic::{Code, Status, body::Body, codegen::http::Request, transport::Server};
 use tonic_health::server::HealthReporter;
+use tower::util::MapRequestLayer;
 
 pub use listen::{ListenError, Listener};
 
@@ -58,6 +60,7 @@ pub async fn serve(
     set_health(&health, true).await;
     // What is not set here is unlimited in the library.
     let mut builder = Server::builder()
+        .layer(MapRequestLayer::new(whole_or_aborted))
         .max_concurrent_streams(limits.connection_requests as u32)
         .concurrency_limit_per_connection(limits.connection_requests as usize)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
@@ -93,6 +96,17 @@ pub async fn serve(
     }
     // A connection that never finishes its preface would hold the server for ever.
     tokio::time::timeout(GOODBYE, serving).await.unwrap_or(Ok(()))
+}
+
+/// A request stream that its caller cancels looks like one that ended: half a file would be taken for a whole one. Here
+/// the cancellation becomes an error that the reader of the stream sees.
+fn whole_or_aborted(request: Request<Body>) -> Request<Body> {
+    request.map(|body| {
+        Body::new(body.map_err(|error| match error.code() {
+            Code::Cancelled => Status::aborted("the caller cancelled the request"),
+            _ => error,
+        }))
+    })
 }
 
 async fn set_health(health: &HealthReporter, serving: bool) {

@@ -19,7 +19,7 @@ use crate::{
     host::Outlet,
     jail::{self, Access, Jail, Role},
     sandbox::{self, Runner},
-    step::StepSpec,
+    step::{FIXED, StepSpec},
     wire::{self, EVENT_WINDOW, FromWorker, Outbox, ToWorker, Wall, WireError, WorkerSetup},
 };
 
@@ -118,6 +118,8 @@ fn jail_of(setup: &WorkerSetup) -> Jail {
         files: read_only.chain(read_write).collect(),
         file_bytes_max: setup.file_bytes_max,
         memory_bytes_max,
+        // Every slot with all its files open.
+        descriptors_max: u64::from(setup.slots) * (FIXED.resources + 32) + 64,
         cpu_seconds_max: None,
     }
 }

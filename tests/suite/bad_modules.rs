@@ -94,15 +94,16 @@ async fn a_component_that_exports_nothing_to_run_is_refused() {
 #[tokio::test]
 async fn language_features_that_are_off_are_refused() {
     let daemon = Daemon::start().await;
-    for feature in [
-        "(memory 1 1 shared)",
-        "(memory i64 1)",
-        "(tag (param i32))",
-        "(type (struct (field i32)))",
-        "(memory 1 (pagesize 1))",
+    for (feature, named) in [
+        ("(memory 1 1 shared)", "threads"),
+        ("(memory i64 1)", "memory64"),
+        ("(tag (param i32))", "exceptions"),
+        ("(type (struct (field i32)))", "gc"),
+        ("(memory 1 (pagesize 1))", "page"),
     ] {
-        let module = wat::parse_str(format!(r#"(module {feature} (func (export "_start")))"#)).unwrap();
-        assert_eq!(refused(&daemon, &module).await.0, "WASM_INVALID", "{feature}");
+        let module = format!(r#"(module (memory (export "memory") 1) {feature} (func (export "_start")))"#);
+        let (reason, message) = refused(&daemon, &wat::parse_str(module).unwrap()).await;
+        assert!(reason == "WASM_INVALID" && message.contains(named), "{feature}: {message}");
     }
 }
 

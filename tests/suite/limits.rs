@@ -66,6 +66,40 @@ async fn a_result_above_what_one_host_call_moves_is_stopped_too() {
 }
 
 #[tokio::test]
+async fn a_step_that_lives_in_host_calls_is_stopped_in_time_and_takes_nobody_along() {
+    let daemon = Daemon::start().await;
+    let worker = daemon.children();
+    let limits = v1::StepLimits { timeout: seconds(1), ..Default::default() };
+    let acts = json!([{ "files": { "directory": "/workspace", "count": 9_000 } }, { "list-for-ever": "/workspace" }]);
+    let start = Instant::now();
+    let others = async {
+        for _ in 0..20 {
+            daemon.probe(json!([{ "sleep": { "milliseconds": 50 } }])).await;
+        }
+    };
+    let (ran, ()) = tokio::join!(stopped(&daemon, acts, limits), others);
+    assert_eq!(ran.failure().code, "TIMEOUT");
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert_eq!(daemon.children(), worker, "the worker lives");
+}
+
+#[tokio::test]
+async fn a_step_that_hoards_listings_is_stopped() {
+    let daemon = Daemon::start().await;
+    let acts = |count: usize| json!([{ "hoard-listings": { "directory": "/workspace", "count": count } }]);
+    assert_eq!(daemon.probe(acts(60)).await, ["ok: done"]);
+    assert_eq!(stopped(&daemon, acts(70), v1::StepLimits::default()).await.failure().limit, "directory_streams");
+}
+
+#[tokio::test]
+async fn steps_that_hoard_open_files_do_not_take_those_of_others() {
+    let daemon = Daemon::start().await;
+    let hoard = json!([{ "hoard": { "directory": "/workspace", "count": 900 } }, { "sleep": { "milliseconds": 500 } }]);
+    let hoards = futures::future::join_all((0..12).map(|_| daemon.probe(hoard.clone()))).await;
+    assert!(hoards.iter().all(|outcomes| outcomes[0] == "ok: done"), "{hoards:?}");
+}
+
+#[tokio::test]
 async fn a_step_that_hoards_open_files_is_stopped() {
     let daemon = Daemon::start().await;
     let acts = json!([{ "hoard": { "directory": "/workspace", "count": 2_000 } }]);

@@ -79,6 +79,32 @@ async fn a_caller_that_hangs_up_cancels_its_step_and_frees_its_slot() {
 }
 
 #[tokio::test]
+async fn callers_that_hang_up_while_their_input_waits_for_the_worker_leak_no_slot() {
+    let daemon = Daemon::with("[limits]\nconcurrent_steps = 4\n").await;
+    let worker = daemon.children();
+    let heavy = || v1::RunStepRequest { input: vec![b' '; 3 << 20], ..probe(json!([])) };
+    for round in 0..20 {
+        // Connections of their own: one that resets too many streams is closed.
+        let channel = tonic::transport::Endpoint::from_shared(daemon.endpoint()).unwrap().connect().await.unwrap();
+        let calls = (0..8).map(|n| {
+            let mut steps = v1::steps_client::StepsClient::new(channel.clone());
+            async move {
+                let patience = std::time::Duration::from_millis((round * 3 + n * 5) % 60);
+                let _ = tokio::time::timeout(patience, steps.run_step(heavy())).await;
+            }
+        });
+        futures::future::join_all(calls).await;
+    }
+    // As many at once as there are slots, each of which needs all of its time.
+    let acts = json!([{ "sleep": { "milliseconds": 300 } }]);
+    for _ in 0..2 {
+        let all = futures::future::join_all((0..4).map(|_| daemon.probe(acts.clone())));
+        tokio::time::timeout(std::time::Duration::from_secs(10), all).await.expect("every slot came back");
+    }
+    assert_eq!(daemon.children(), worker, "nobody was killed for it");
+}
+
+#[tokio::test]
 async fn a_step_that_traps_leaves_its_worker_alone() {
     let daemon = Daemon::start().await;
     let worker = daemon.children();

@@ -4,7 +4,7 @@ use palisade_proto::v1::{self, put_file_request::Message, step_result::Outcome};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::harness::{Daemon, field, limited, probe, reason, seconds, within};
+use crate::harness::{Daemon, eventually, field, limited, probe, reason, seconds, within};
 
 async fn create(daemon: &Daemon, id: &str, bytes: i64, entries: i64) -> v1::Workspace {
     let request =
@@ -147,6 +147,95 @@ async fn a_step_cannot_write_beyond_the_quota_in_any_way() {
     assert!(outcomes[4].contains("Quota exceeded"), "{outcomes:?}");
     let (bytes, entries) = used(&daemon).await;
     assert!(bytes <= 100_000 && entries <= 10, "{bytes} bytes, {entries} entries");
+}
+
+#[tokio::test]
+async fn what_a_step_did_not_ask_to_write_counts_all_the_same() {
+    let daemon = Daemon::start().await;
+    create(&daemon, "w", 100_000, 10).await;
+    let outcomes = acts(&daemon, json!([{ "write-unasked": { "path": "/workspace/a", "bytes": 1_000_000 } }])).await;
+    assert!(outcomes[0].starts_with("error") && outcomes[0].contains("quota"), "{outcomes:?}");
+    assert!(used(&daemon).await.0 <= 100_000);
+    let ran = daemon
+        .run(within("w", probe(json!([{ "write-unasked": { "path": "/workspace/b", "bytes": 8_192 } }]))))
+        .await
+        .unwrap();
+    assert!(ran.outcomes()[0].starts_with("error"), "only as much as is left: {:?}", ran.outcomes());
+}
+
+#[tokio::test]
+async fn a_deleted_file_counts_while_anybody_reads_it() {
+    let daemon = Daemon::start().await;
+    create(&daemon, "w", 100_000, 10).await;
+    let held = |count| json!([{ "hold-deleted": { "path": "/workspace/a", "bytes": 30_000, "count": count } }]);
+    assert_eq!(acts(&daemon, held(3)).await, ["ok: done"]);
+    assert!(acts(&daemon, held(4)).await[0].starts_with("error"), "all four would be on the disk at once");
+    assert_eq!(acts(&daemon, held(3)).await, ["ok: done"], "and are given back when the step ends");
+}
+
+#[tokio::test]
+async fn a_cancelled_upload_changes_nothing() {
+    let daemon = Daemon::start().await;
+    create(&daemon, "w", 1_000_000, 10).await;
+    put(&daemon, "w", "f", b"whole").await.unwrap();
+    for _ in 0..20 {
+        let header = v1::PutFileHeader { workspace: "workspaces/w".into(), path: "f".into() };
+        let (sender, received) = tokio::sync::mpsc::channel(4);
+        for message in [Message::Header(header), Message::Chunk(vec![1; 100_000])] {
+            sender.send(v1::PutFileRequest { message: Some(message) }).await.unwrap();
+        }
+        let mut workspaces = daemon.workspaces();
+        let requests = tokio_stream::wrappers::ReceiverStream::new(received);
+        let upload = tokio::spawn(async move { workspaces.put_file(requests).await });
+        // The upload is on its way once something of it is spooled, and gone when that is gone.
+        let spooled = || std::fs::read_dir(daemon.dir.path().join("data/spool")).unwrap().count();
+        eventually("the upload is on its way", || spooled() == 1).await;
+        upload.abort();
+        let _ = upload.await;
+        eventually("the upload is gone", || spooled() == 0).await;
+        drop(sender);
+        assert_eq!(get(&daemon, "w", "f").await.unwrap(), b"whole");
+    }
+}
+
+#[tokio::test]
+async fn a_workspace_can_be_looked_at_while_a_step_changes_it() {
+    let daemon = Daemon::start().await;
+    create(&daemon, "w", 1_000_000, 1_000).await;
+    let round = [
+        json!({ "files": { "directory": "/workspace", "count": 50 } }),
+        json!({ "mkdir": "/workspace/d" }),
+        json!({ "rename": { "from": "/workspace/d", "to": "/workspace/e" } }),
+    ];
+    let clean = (0..50).map(|n| json!({ "remove": format!("/workspace/{n}") }));
+    let acts: Vec<_> = round.into_iter().chain(clean).collect();
+    let many: Vec<_> = std::iter::repeat_n(acts, 60).flatten().collect();
+    let step = daemon.run(within("w", probe(json!(many))));
+    let looking = async {
+        for _ in 0..200 {
+            files(&daemon, "w", "").await.unwrap();
+            used(&daemon).await;
+        }
+    };
+    let (ran, ()) = tokio::join!(step, looking);
+    assert_eq!(ran.unwrap().outcome(), Outcome::Succeeded);
+}
+
+#[tokio::test]
+async fn downloads_that_nobody_reads_hold_up_nobody() {
+    let daemon = Daemon::start().await;
+    create(&daemon, "w", 10_000_000, 10).await;
+    put(&daemon, "w", "f", &[7; 5_000_000]).await.unwrap();
+    let mut unread = Vec::new();
+    for _ in 0..8 {
+        let channel = tonic::transport::Endpoint::from_shared(daemon.endpoint()).unwrap().connect().await.unwrap();
+        for _ in 0..80 {
+            let request = v1::GetFileRequest { workspace: "workspaces/w".into(), path: "f".into() };
+            let mut workspaces = v1::workspaces_client::WorkspacesClient::new(channel.clone());
+            unread.push(workspaces.get_file(request).await.unwrap());
+        }
+    }
+    assert_eq!(get(&daemon, "w", "f").await.unwrap().len(), 5_000_000);
 }
 
 #[tokio::test]

@@ -113,6 +113,7 @@ impl Limits {
             row("stack_bytes", "bytes", FIXED.stack_bytes),
             row("hostcall_bytes", "bytes", FIXED.hostcall_bytes),
             row("resources", "count", FIXED.resources),
+            row("directory_streams", "count", FIXED.directory_streams),
             row("handles", "count", FIXED.handles),
             row("random_bytes", "bytes", FIXED.random_bytes),
             row("event_bytes", "bytes", FIXED.event_bytes),

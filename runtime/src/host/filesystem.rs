@@ -1,138 +1,24 @@
 //! `filesystem`: wasmtime-wasi's own, with a quota before each change and no way to devices, FIFOs and sockets.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use wasmtime::component::{HasData, Resource, ResourceTable};
-use wasmtime_wasi::{
-    filesystem::{Descriptor, WasiFilesystemCtx, WasiFilesystemCtxView},
-    p2::{
-        DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator,
-        bindings::filesystem::{preopens, types},
-    },
+use wasmtime::component::Resource;
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator,
+    bindings::filesystem::{preopens, types},
 };
 
 use super::{
-    file_stream::FileStream,
-    quota::{Entry, FileId, Full, Handle, Tree},
+    Exceeded,
+    file_stream::FileReader,
+    files::{Fd, Open, View, again, entry, full, keep},
+    quota::Full,
 };
-use crate::step::Quota;
+use crate::step::FIXED;
 use types::{
-    DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, HostDescriptor as _, MetadataHashValue,
-    NewTimestamp, OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, MetadataHashValue, NewTimestamp,
+    OpenFlags, PathFlags,
 };
-
-/// What the guest's descriptors stand for. One for each step.
-#[derive(Default)]
-pub struct Files {
-    /// Writable mounts by the path at which the guest sees them.
-    trees: HashMap<String, Tree>,
-    /// Descriptors below a writable mount.
-    open: HashMap<u32, Open>,
-}
-
-struct Open {
-    tree: Tree,
-    /// Set for a file that is open for writing.
-    handle: Option<Arc<Handle>>,
-}
-
-impl Files {
-    /// Adds a writable mount.
-    pub fn add(&mut self, guest_path: String, quota: Quota) {
-        self.trees.insert(guest_path, Tree::new(quota));
-    }
-
-    /// Returns by how many bytes and entries all writable mounts grew.
-    pub fn growth(&self) -> (i64, i64) {
-        self.trees.values().map(Tree::growth).fold((0, 0), |sum, tree| (sum.0 + tree.0, sum.1 + tree.1))
-    }
-}
-
-/// Marks the linked interfaces: their data is a [`View`].
-pub struct Guest;
-
-impl HasData for Guest {
-    type Data<'a> = View<'a>;
-}
-
-/// One host call's access to the step's files.
-pub struct View<'a> {
-    pub ctx: &'a mut WasiFilesystemCtx,
-    pub table: &'a mut ResourceTable,
-    pub files: &'a mut Files,
-}
-
-type Fd = Resource<Descriptor>;
-
-impl View<'_> {
-    fn wasi(&mut self) -> WasiFilesystemCtxView<'_> {
-        WasiFilesystemCtxView { ctx: self.ctx, table: self.table }
-    }
-
-    fn tree(&self, fd: &Fd) -> Option<Tree> {
-        self.files.open.get(&fd.rep()).map(|open| open.tree.clone())
-    }
-
-    fn handle(&self, fd: &Fd) -> Option<Arc<Handle>> {
-        self.files.open.get(&fd.rep()).and_then(|open| open.handle.clone())
-    }
-
-    /// Returns what stands at a path, or `None` if nothing does.
-    async fn found(&mut self, fd: &Fd, flags: PathFlags, path: &str) -> FsResult<Option<DescriptorStat>> {
-        match self.wasi().stat_at(again(fd), flags, path.into()).await {
-            Ok(stat) => Ok(Some(stat)),
-            Err(error) => match error.downcast_ref() {
-                Some(ErrorCode::NoEntry) => Ok(None),
-                _ => Err(error),
-            },
-        }
-    }
-
-    async fn id(&mut self, fd: &Fd, flags: PathFlags, path: &str) -> FsResult<FileId> {
-        let hash = self.wasi().metadata_hash_at(again(fd), flags, path.into()).await?;
-        Ok((hash.lower, hash.upper))
-    }
-
-    /// Gives back what a name freed that is no longer there. `stat` and `id` are of before.
-    fn freed(&mut self, tree: &Tree, stat: &DescriptorStat, id: FileId) {
-        tree.remove_entry();
-        if stat.type_ == DescriptorType::RegularFile && stat.link_count <= 1 {
-            tree.unlink(id, stat.size);
-        }
-    }
-
-    fn metered(
-        &mut self,
-        fd: &Fd,
-        stream: Resource<DynOutputStream>,
-        at: Option<u64>,
-    ) -> FsResult<Resource<DynOutputStream>> {
-        let Some(handle) = self.handle(fd) else { return Ok(stream) };
-        let inner = self.table.delete(stream)?;
-        let metered: DynOutputStream = Box::new(FileStream::new(inner, handle, at));
-        Ok(self.table.push(metered)?)
-    }
-}
-
-/// Names the same descriptor once more: the methods of wasmtime-wasi take it by value and only look it up.
-fn again(fd: &Fd) -> Fd {
-    Resource::new_borrow(fd.rep())
-}
-
-/// Charges one entry if the tree is metered. Dropped before it is kept, it is given back.
-fn entry(tree: Option<&Tree>) -> FsResult<Option<Entry>> {
-    tree.map(Tree::add_entry).transpose().map_err(full)
-}
-
-fn keep(entry: Option<Entry>) {
-    if let Some(entry) = entry {
-        entry.keep();
-    }
-}
-
-fn full(_: Full) -> FsError {
-    ErrorCode::Quota.into()
-}
 
 impl preopens::Host for View<'_> {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Fd, String)>> {
@@ -168,6 +54,7 @@ impl types::HostDescriptor for View<'_> {
         open_flags: OpenFlags,
         flags: DescriptorFlags,
     ) -> FsResult<Fd> {
+        self.pace().await;
         let before = self.found(&fd, path_flags, &path).await?;
         // Opening a FIFO would block this thread; a device or a socket is a way out.
         let special = |stat: &DescriptorStat| {
@@ -185,14 +72,16 @@ impl types::HostDescriptor for View<'_> {
         let opened = self.wasi().open_at(fd, path_flags, path, open_flags, flags).await?;
         keep(entry);
         let Some(tree) = tree else { return Ok(opened) };
-        let handle = if flags.contains(DescriptorFlags::WRITE) {
+        // Whatever the flags say, wasmtime-wasi writes through any descriptor of a writable mount; and a file that was
+        // deleted stays on the disk while any descriptor, also of a reader, is open.
+        let stat = self.wasi().stat(again(&opened)).await?;
+        let handle = if stat.type_ == DescriptorType::RegularFile {
             let hash = self.wasi().metadata_hash(again(&opened)).await?;
             let id = (hash.lower, hash.upper);
             if open_flags.contains(OpenFlags::TRUNCATE) {
                 tree.truncated(id, before.map_or(0, |stat| stat.size));
             }
-            let size = self.wasi().stat(again(&opened)).await?.size;
-            Some(Arc::new(tree.open(id, size)))
+            Some(Arc::new(tree.open(id, stat.size)))
         } else {
             None
         };
@@ -206,6 +95,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn write(&mut self, fd: Fd, data: Vec<u8>, offset: u64) -> FsResult<u64> {
+        self.pace().await;
         if let Some(handle) = self.handle(&fd) {
             handle.write(offset, data.len() as u64).map_err(full)?;
         }
@@ -222,7 +112,27 @@ impl types::HostDescriptor for View<'_> {
         self.metered(&fd, stream, None)
     }
 
+    fn read_via_stream(&mut self, fd: Fd, offset: u64) -> FsResult<Resource<DynInputStream>> {
+        let stream = self.wasi().read_via_stream(again(&fd), offset)?;
+        let inner = self.table.delete(stream)?;
+        let held: DynInputStream = Box::new(FileReader::new(inner, self.handle(&fd)));
+        Ok(self.table.push(held)?)
+    }
+
+    async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<ReaddirIterator>> {
+        self.pace().await;
+        // Each holds its whole listing.
+        if self.files.listings as u64 == FIXED.directory_streams {
+            let exceeded = Exceeded { limit: "directory_streams", value: FIXED.directory_streams };
+            return Err(FsError::trap(exceeded));
+        }
+        let stream = self.wasi().read_directory(fd).await?;
+        self.files.listings += 1;
+        Ok(stream)
+    }
+
     async fn set_size(&mut self, fd: Fd, size: u64) -> FsResult<()> {
+        self.pace().await;
         if let Some(handle) = self.handle(&fd) {
             handle.set_bytes(size).map_err(full)?;
         }
@@ -230,6 +140,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn create_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
+        self.pace().await;
         let entry = entry(self.tree(&fd).as_ref())?;
         self.wasi().create_directory_at(fd, path).await?;
         keep(entry);
@@ -237,6 +148,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn symlink_at(&mut self, fd: Fd, target: String, path: String) -> FsResult<()> {
+        self.pace().await;
         let entry = entry(self.tree(&fd).as_ref())?;
         self.wasi().symlink_at(fd, target, path).await?;
         keep(entry);
@@ -244,6 +156,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn link_at(&mut self, fd: Fd, flags: PathFlags, path: String, new_fd: Fd, new_path: String) -> FsResult<()> {
+        self.pace().await;
         let (tree, new_tree) = (self.tree(&fd), self.tree(&new_fd));
         if let (Some(tree), Some(new_tree)) = (&tree, &new_tree)
             && !tree.is(new_tree)
@@ -257,6 +170,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn unlink_file_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
+        self.pace().await;
         let Some(tree) = self.tree(&fd) else { return self.wasi().unlink_file_at(fd, path).await };
         let stat = self.wasi().stat_at(again(&fd), PathFlags::empty(), path.clone()).await?;
         let id = self.id(&fd, PathFlags::empty(), &path).await?;
@@ -266,6 +180,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn remove_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
+        self.pace().await;
         let tree = self.tree(&fd);
         self.wasi().remove_directory_at(fd, path).await?;
         if let Some(tree) = tree {
@@ -275,6 +190,7 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn rename_at(&mut self, fd: Fd, path: String, new_fd: Fd, new_path: String) -> FsResult<()> {
+        self.pace().await;
         let (Some(tree), Some(new_tree)) = (self.tree(&fd), self.tree(&new_fd)) else {
             return self.wasi().rename_at(fd, path, new_fd, new_path).await;
         };
@@ -299,26 +215,32 @@ impl types::HostDescriptor for View<'_> {
     // What changes no quota is wasmtime-wasi's alone.
 
     async fn advise(&mut self, fd: Fd, offset: u64, length: u64, advice: types::Advice) -> FsResult<()> {
+        self.pace().await;
         self.wasi().advise(fd, offset, length, advice).await
     }
 
     async fn sync_data(&mut self, fd: Fd) -> FsResult<()> {
+        self.pace().await;
         self.wasi().sync_data(fd).await
     }
 
     async fn sync(&mut self, fd: Fd) -> FsResult<()> {
+        self.pace().await;
         self.wasi().sync(fd).await
     }
 
     async fn get_flags(&mut self, fd: Fd) -> FsResult<DescriptorFlags> {
+        self.pace().await;
         self.wasi().get_flags(fd).await
     }
 
     async fn get_type(&mut self, fd: Fd) -> FsResult<DescriptorType> {
+        self.pace().await;
         self.wasi().get_type(fd).await
     }
 
     async fn set_times(&mut self, fd: Fd, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
+        self.pace().await;
         self.wasi().set_times(fd, accessed, modified).await
     }
 
@@ -330,52 +252,54 @@ impl types::HostDescriptor for View<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
+        self.pace().await;
         self.wasi().set_times_at(fd, flags, path, accessed, modified).await
     }
 
     async fn read(&mut self, fd: Fd, length: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
+        self.pace().await;
         self.wasi().read(fd, length, offset).await
     }
 
-    fn read_via_stream(&mut self, fd: Fd, offset: u64) -> FsResult<Resource<DynInputStream>> {
-        self.wasi().read_via_stream(fd, offset)
-    }
-
-    async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<ReaddirIterator>> {
-        self.wasi().read_directory(fd).await
-    }
-
     async fn stat(&mut self, fd: Fd) -> FsResult<DescriptorStat> {
+        self.pace().await;
         self.wasi().stat(fd).await
     }
 
     async fn stat_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+        self.pace().await;
         self.wasi().stat_at(fd, flags, path).await
     }
 
     async fn readlink_at(&mut self, fd: Fd, path: String) -> FsResult<String> {
+        self.pace().await;
         self.wasi().readlink_at(fd, path).await
     }
 
     async fn is_same_object(&mut self, a: Fd, b: Fd) -> wasmtime::Result<bool> {
+        self.pace().await;
         self.wasi().is_same_object(a, b).await
     }
 
     async fn metadata_hash(&mut self, fd: Fd) -> FsResult<MetadataHashValue> {
+        self.pace().await;
         self.wasi().metadata_hash(fd).await
     }
 
     async fn metadata_hash_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<MetadataHashValue> {
+        self.pace().await;
         self.wasi().metadata_hash_at(fd, flags, path).await
     }
 }
 
 impl types::HostDirectoryEntryStream for View<'_> {
     async fn read_directory_entry(&mut self, stream: Resource<ReaddirIterator>) -> FsResult<Option<DirectoryEntry>> {
+        self.pace().await;
         self.wasi().read_directory_entry(stream).await
     }
 
     fn drop(&mut self, stream: Resource<ReaddirIterator>) -> wasmtime::Result<()> {
+        self.files.listings = self.files.listings.saturating_sub(1);
         types::HostDirectoryEntryStream::drop(&mut self.wasi(), stream)
     }
 }

@@ -24,12 +24,22 @@ pub struct Full;
 pub struct Tree(Arc<Mutex<State>>);
 
 struct State {
+    /// Others write to the tree as well: what this step did not add, it gets no credit for.
+    shared: bool,
     left: Quota,
     start: Quota,
     files: HashMap<FileId, File>,
 }
 
-/// A file that is open for writing.
+impl State {
+    fn give_back(&mut self, bytes: u64, entries: u64) {
+        let most = if self.shared { self.start } else { Quota { bytes: u64::MAX, entries: u64::MAX } };
+        self.left.bytes = self.left.bytes.saturating_add(bytes).min(most.bytes);
+        self.left.entries = self.left.entries.saturating_add(entries).min(most.entries);
+    }
+}
+
+/// A file that is open.
 struct File {
     bytes: u64,
     handles: usize,
@@ -37,7 +47,7 @@ struct File {
     unlinked: bool,
 }
 
-/// One handle of a file that is open for writing.
+/// One handle of a file that is open.
 pub struct Handle {
     tree: Tree,
     id: FileId,
@@ -66,9 +76,9 @@ impl Drop for Entry {
 }
 
 impl Tree {
-    /// Returns a tree that can still take `left`.
-    pub fn new(left: Quota) -> Self {
-        Self(Arc::new(Mutex::new(State { left, start: left, files: HashMap::new() })))
+    /// Returns a tree that can still take `left`. A shared one never takes more than that in all.
+    pub fn new(left: Quota, shared: bool) -> Self {
+        Self(Arc::new(Mutex::new(State { shared, left, start: left, files: HashMap::new() })))
     }
 
     /// Returns by how many bytes and entries the tree grew; negative if it shrank.
@@ -92,7 +102,7 @@ impl Tree {
 
     /// Gives one entry back.
     pub fn remove_entry(&self) {
-        self.state().left.entries += 1;
+        self.state().give_back(0, 1);
     }
 
     /// Gives the bytes of a file back that lost its last name.
@@ -100,11 +110,11 @@ impl Tree {
         let mut state = self.state();
         match state.files.get_mut(&id) {
             Some(file) => file.unlinked = true,
-            None => state.left.bytes += bytes,
+            None => state.give_back(bytes, 0),
         }
     }
 
-    /// Registers a file that is open for writing and holds `bytes` now.
+    /// Registers a file that is open and holds `bytes` now.
     pub fn open(&self, id: FileId, bytes: u64) -> Handle {
         let mut state = self.state();
         let file = state.files.entry(id).or_insert(File { bytes, handles: 0, unlinked: false });
@@ -120,7 +130,7 @@ impl Tree {
             Some(file) => std::mem::take(&mut file.bytes),
             None => bytes,
         };
-        state.left.bytes += freed;
+        state.give_back(freed, 0);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -150,7 +160,7 @@ impl Handle {
         if let Some(file) = state.files.get_mut(&self.id) {
             let freed = file.bytes - bytes;
             file.bytes = bytes;
-            state.left.bytes += freed;
+            state.give_back(freed, 0);
         }
         Ok(())
     }
@@ -180,7 +190,7 @@ impl Drop for Handle {
         if file.handles == 0 {
             let freed = if file.unlinked { file.bytes } else { 0 };
             state.files.remove(&self.id);
-            state.left.bytes += freed;
+            state.give_back(freed, 0);
         }
     }
 }
@@ -193,7 +203,7 @@ mod tests {
     const ID: FileId = (1, 2);
 
     fn tree() -> Tree {
-        Tree::new(Quota { bytes: 100, entries: 2 })
+        Tree::new(Quota { bytes: 100, entries: 2 }, false)
     }
 
     #[test]
@@ -230,6 +240,18 @@ mod tests {
         assert_eq!(tree.growth().0, -30);
         tree.truncated((3, 4), 5);
         assert_eq!(tree.growth().0, -35);
+    }
+
+    #[test]
+    fn a_shared_tree_gives_no_credit_for_what_others_added() {
+        let tree = Tree::new(Quota { bytes: 100, entries: 2 }, true);
+        tree.truncated(ID, 1_000);
+        tree.unlink(ID, 1_000);
+        tree.remove_entry();
+        assert_eq!(tree.growth(), (0, 0));
+        let file = tree.open(ID, 0);
+        file.append(100).unwrap();
+        assert_eq!(file.append(1), Err(Full));
     }
 
     #[test]

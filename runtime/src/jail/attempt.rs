@@ -33,7 +33,7 @@ pub fn all(jail: &Jail, namespaces: [Result<(), String>; 2], landlock: Restricti
 fn descriptors() -> Found {
     // A descriptor is inherited if it refers to something that this process did not open: all were closed, so a
     // high number that is open would be one that slipped through.
-    for descriptor in 16..4096 {
+    for descriptor in 16..1024 {
         // SAFETY: F_GETFD reads a flag of a descriptor number; it takes no pointer.
         if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } != -1 {
             return Err(format!("descriptor {descriptor} is open"));
@@ -92,6 +92,8 @@ fn outside_files(jail: &Jail, enforced: &str) -> Found {
         match attempt {
             Ok(act) => return Err(format!("{act} from inside the jail")),
             Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM)) => {}
+            // A host without the file proves nothing, either way; `/` is always there.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(format!("a file outside answered `{e}`, not a denial")),
         }
     }

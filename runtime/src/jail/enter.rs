@@ -6,7 +6,7 @@ use nix::{
     sched::{CloneFlags, unshare},
     sys::{
         prctl,
-        resource::{Resource, setrlimit},
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigHandler, Signal, signal},
     },
     unistd,
@@ -32,6 +32,8 @@ pub struct Jail {
     pub file_bytes_max: u64,
     /// Bytes of private writable memory.
     pub memory_bytes_max: u64,
+    /// Open files, sockets and epoll included; fewer if the daemon itself may have no more.
+    pub descriptors_max: u64,
     /// Seconds of processor time, for a process that does one thing and ends.
     pub cpu_seconds_max: Option<u64>,
 }
@@ -56,15 +58,12 @@ pub enum JailError {
     Seccomp(String),
 }
 
-/// Open files of a jailed process, sockets and epoll included.
-const DESCRIPTORS_MAX: u64 = 4096;
-
 impl Jail {
     pub(super) fn rlimits(&self) -> impl Iterator<Item = (Resource, u64)> {
         let cpu = self.cpu_seconds_max.map(|seconds| (Resource::RLIMIT_CPU, seconds));
         [
             (Resource::RLIMIT_CORE, 0),
-            (Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX),
+            (Resource::RLIMIT_NOFILE, self.descriptors_max),
             (Resource::RLIMIT_FSIZE, self.file_bytes_max),
             (Resource::RLIMIT_DATA, self.memory_bytes_max),
         ]
@@ -98,6 +97,8 @@ pub fn enter<T>(jail: &Jail, prepare: impl FnOnce() -> T) -> Result<(T, Vec<Wall
     let _ = prctl::set_dumpable(false);
 
     for (resource, bound) in jail.rlimits() {
+        // A bound that is lower already cannot be raised, and need not be.
+        let bound = getrlimit(resource).map_or(bound, |(_, hard)| bound.min(hard));
         setrlimit(resource, bound, bound).map_err(|e| JailError::Rlimit(resource, e))?;
     }
     // A file at its bound is an error that the guest sees, not a signal that takes the worker along.

@@ -50,7 +50,6 @@ const RUN: &[(c_long, &str)] = &[
     (libc::SYS_epoll_wait, "event loop"),
     (libc::SYS_eventfd2, "event loop"),
     (libc::SYS_fadvise64, "wasi:filesystem advise"),
-    (libc::SYS_fcntl, "flags of a guest's file"),
     (libc::SYS_fdatasync, "wasi:filesystem sync-data"),
     (libc::SYS_fstat, "wasi:filesystem stat"),
     (libc::SYS_fstatfs, "is this procfs: asked before a path below /proc is believed"),
@@ -129,12 +128,17 @@ fn conditional(role: Role) -> Result<Vec<(c_long, Vec<Condition>)>, seccompiler:
         (libc::SYS_prctl, vec![is(0, libc::PR_GET_NO_NEW_PRIVS as u64)?]),
         (libc::SYS_prctl, vec![is(0, libc::PR_GET_PDEATHSIG as u64)?]),
         (libc::SYS_prlimit64, vec![is(0, 0)?, is(2, 0)?]),
+        (libc::SYS_fcntl, vec![is(1, libc::F_GETFD as u64)?]),
         // abort() signals itself.
         (libc::SYS_tgkill, vec![is(0, std::process::id().into())?]),
     ];
     if role == Role::Worker {
         // The page map, and the socket's non-blocking flag.
         rules.push((libc::SYS_ioctl, vec![is(1, PAGEMAP_SCAN)?]));
+        // Flags of a guest's file, and a second handle of it; not the owner of a signal.
+        for command in [libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC, libc::F_ADD_SEALS] {
+            rules.push((libc::SYS_fcntl, vec![is(1, command as u64)?]));
+        }
         rules.push((libc::SYS_ioctl, vec![is(1, libc::FIONBIO)?]));
         // The event loop's own pair for signals.
         rules.push((libc::SYS_socketpair, vec![is(0, libc::AF_UNIX as u64)?]));

@@ -101,7 +101,12 @@ impl Lifecycle {
         self.ensure_artifact(component.digest).await.map_err(RunError::Compile)?;
         let slot = self.admit().await?;
         let (lease, left) = self.workspace(&request.workspace).await?;
-        mounts.push(Mount { guest_path: WORKSPACE_PATH.into(), host_path: lease.path(), writable: Some(left) });
+        mounts.push(Mount {
+            guest_path: WORKSPACE_PATH.into(),
+            host_path: lease.path(),
+            writable: Some(left),
+            shared: false,
+        });
 
         // And run. The slot and the workspace are free again when the worker is done with them.
         let spec = spec(&component, request, mounts, limits);
@@ -147,7 +152,7 @@ impl Lifecycle {
             if again && mount.writable.is_some() {
                 return Err(field(format!("names the writable mount `{}` twice", mount.name)));
             }
-            mounts.push(Mount { guest_path: used.path.clone(), host_path: mount.path.clone(), writable });
+            mounts.push(Mount { guest_path: used.path.clone(), host_path: mount.path.clone(), writable, shared: true });
         }
         Ok(mounts)
     }

@@ -5,7 +5,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView, random::WasiRandomC
 
 use super::limiter::Limiter;
 use crate::{
-    host::{EventSink, Files, Outlet, Stdin, Stdio, filesystem},
+    host::{EventSink, Files, Outlet, Stdin, Stdio, files},
     step::{FIXED, Kind, StepSpec},
 };
 
@@ -36,7 +36,7 @@ impl StepState {
             let perms = if mount.writable.is_some() { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
             wasi.preopened_dir(&mount.host_path, &mount.guest_path, perms)?;
             if let Some(quota) = mount.writable {
-                files.add(mount.guest_path.clone(), quota);
+                files.add(mount.guest_path.clone(), quota, mount.shared);
             }
         }
         let mut table = ResourceTable::new();
@@ -62,8 +62,8 @@ impl StepState {
         &mut self.events
     }
 
-    pub fn files(&mut self) -> filesystem::View<'_> {
-        filesystem::View { ctx: self.wasi.filesystem(), table: &mut self.table, files: &mut self.files }
+    pub fn files(&mut self) -> files::View<'_> {
+        files::View { ctx: self.wasi.filesystem(), table: &mut self.table, files: &mut self.files }
     }
 
     pub fn random(&mut self) -> &mut WasiRandomCtx {

@@ -82,7 +82,7 @@ pub fn run(error: RunError) -> Status {
         RunError::Admit(AdmitError::ShuttingDown) => retry_later(Code::Unavailable, "SHUTTING_DOWN", message),
         RunError::Worker(WorkerError::Wire(_)) => bad_field("FIELD_INVALID", "input", message),
         RunError::Worker(_) => {
-            error!(message, "no worker");
+            error!(error = message, "no worker");
             retry_later(
                 Code::Unavailable,
                 "WORKER_UNAVAILABLE",
@@ -157,6 +157,6 @@ pub fn storage(error: io::Error) -> Status {
 }
 
 pub fn internal(message: &str) -> Status {
-    error!(message, "internal failure");
+    error!(error = message, "internal failure");
     refuse(Code::Internal, "INTERNAL", "the daemon failed: see its log")
 }

@@ -3,14 +3,14 @@
 use std::{io::Read as _, pin::Pin};
 
 use cap_std::fs::Dir;
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use palisade_proto::v1::{self, put_file_request::Message, workspaces_server::Workspaces};
 use tokio::{
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::{JoinError, spawn_blocking},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
     components::{bad_page_token, page_size},
@@ -72,7 +72,11 @@ impl Workspaces for Service {
         };
         let mut workspaces = Vec::new();
         for workspace in found {
-            workspaces.push(self.workspace(workspace).await?);
+            // One that was deleted meanwhile is not listed.
+            match self.workspace(workspace).await {
+                Err(gone) if gone.code() == Code::NotFound => {}
+                found => workspaces.push(found?),
+            }
         }
         Ok(Response::new(v1::ListWorkspacesResponse { workspaces, next_page_token }))
     }
@@ -117,17 +121,22 @@ impl Workspaces for Service {
     async fn get_file(&self, request: Request<v1::GetFileRequest>) -> Result<Response<Self::GetFileStream>, Status> {
         let v1::GetFileRequest { workspace, path } = request.into_inner();
         let lifecycle = self.0.clone();
-        let mut file = blocking(move || workspace_files::open(&root(&lifecycle, &workspace)?, &path)).await?;
-        Ok(Response::new(streamed(move |send| {
-            loop {
+        let file = blocking(move || workspace_files::open(&root(&lifecycle, &workspace)?, &path)).await?;
+        // Each chunk is read when it is asked for: a caller that does not take it holds no thread.
+        Ok(Response::new(Box::pin(stream::unfold(Some(file), async |file| {
+            let mut file = file?;
+            let read = blocking(move || {
                 let mut chunk = vec![0; DOWNLOAD_CHUNK_BYTES];
                 let read = file.read(&mut chunk)?;
                 chunk.truncate(read);
-                if read == 0 || !send(v1::GetFileResponse { chunk }) {
-                    return Ok(());
-                }
+                Ok((chunk, file))
+            });
+            match read.await {
+                Ok((chunk, _)) if chunk.is_empty() => None,
+                Ok((chunk, file)) => Some((Ok(v1::GetFileResponse { chunk }), Some(file))),
+                Err(status) => Some((Err(status), None)),
             }
-        })))
+        }))))
     }
 
     type ListFilesStream = Responses<v1::File>;
@@ -175,16 +184,23 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|e: JoinError| WorkspaceError::Io(e.into())).flatten().map_err(status::workspace)
 }
 
+/// Threads for listings whose callers take their time; more wait.
+static LISTINGS: Semaphore = Semaphore::const_new(32);
+
 /// Returns what `produce` sends, as fast as the caller takes it.
 fn streamed<T: Send + 'static>(
     produce: impl FnOnce(&mut dyn FnMut(T) -> bool) -> Result<(), WorkspaceError> + Send + 'static,
 ) -> Responses<T> {
     let (sender, received) = mpsc::channel(16);
-    spawn_blocking(move || {
+    let listing = move || {
         let mut send = |item| sender.blocking_send(Ok(item)).is_ok();
         if let Err(error) = produce(&mut send) {
             let _ = sender.blocking_send(Err(status::workspace(error))); // fails if the caller hung up
         }
+    };
+    tokio::spawn(async move {
+        let _place = LISTINGS.acquire().await;
+        spawn_blocking(listing).await
     });
     Box::pin(ReceiverStream::new(received))
 }

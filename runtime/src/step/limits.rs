@@ -64,6 +64,8 @@ pub struct Fixed {
     pub hostcall_bytes: u64,
     /// Live entries of the host's table of files, streams and pollables.
     pub resources: u64,
+    /// Live directory streams: each holds a whole listing.
+    pub directory_streams: u64,
     /// Live component-model handles.
     pub handles: u64,
     /// Bytes that one call of wasi:random returns.
@@ -91,6 +93,7 @@ pub const FIXED: Fixed = Fixed {
     stack_bytes: 1 << 20,
     hostcall_bytes: 4 << 20,
     resources: 1_000,
+    directory_streams: 64,
     handles: 10_000,
     random_bytes: 64 << 10,
     event_bytes: 64 << 10,

@@ -41,6 +41,8 @@ pub struct Mount {
     pub host_path: PathBuf,
     /// How much the step may add below it; `None` is read-only.
     pub writable: Option<Quota>,
+    /// Others may write below it at the same time. A workspace belongs to its step alone.
+    pub shared: bool,
 }
 
 /// What may still be added to a writable tree.

@@ -141,6 +141,7 @@ impl Components {
         let Inspection { kind, imports, exports, adapted } = inspection;
         let size_bytes = fs::metadata(spooled)?.len();
         let _changing = self.changing();
+        self.check_room()?;
         let component =
             Component { digest, kind, imports, exports, adapted, size_bytes, create_time: SystemTime::now() };
         self.add_artifact(digest, engine, artifact)?;

@@ -233,8 +233,11 @@ fn checked(path: &str) -> Result<PathBuf, WorkspaceError> {
     if path.is_empty() {
         return bad("is empty");
     }
-    if path.len() > 4096 || path.split('/').any(|name| name.len() > 255) {
+    if path.len() >= 4096 || path.split('/').any(|name| name.len() > 255) {
         return bad("is longer than 4,096 bytes, or a name in it than 255");
+    }
+    if path.split('/').count() > DEPTH_MAX {
+        return bad("is more than 128 directories deep");
     }
     if path.contains('\0') {
         return bad("holds a NUL");
@@ -264,7 +267,8 @@ fn walk(dir: &Dir, prefix: &Path, each: &mut dyn FnMut(FileEntry) -> bool) -> Re
     entries.sort_by_key(cap_std::fs::DirEntry::file_name);
     for entry in entries {
         let path = prefix.join(entry.file_name());
-        let metadata = entry.metadata()?;
+        // A step may be at work: what is gone since the listing is not there.
+        let Some(metadata) = still_there(entry.metadata())? else { continue };
         let kind = match metadata.file_type() {
             kind if kind.is_dir() => FileKind::Directory,
             kind if kind.is_symlink() => FileKind::SymbolicLink,
@@ -273,11 +277,24 @@ fn walk(dir: &Dir, prefix: &Path, each: &mut dyn FnMut(FileEntry) -> bool) -> Re
         if !each(FileEntry { path: shown(&path), kind, bytes: metadata.len() }) {
             return Ok(false);
         }
-        if kind == FileKind::Directory && !walk(&entry.open_dir()?, &path, each)? {
+        if kind == FileKind::Directory
+            && let Some(dir) = still_there(entry.open_dir())?
+            && !walk(&dir, &path, each)?
+        {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+fn still_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(None),
+            _ => Err(error),
+        },
+    }
 }
 
 fn shown(path: &Path) -> String {

@@ -124,7 +124,10 @@ impl Workspaces {
         let workspace = Workspace { name: name.clone(), quota, create_time: SystemTime::now() };
         inner.folder.create(name.as_str())?;
         let record = serde_json::to_vec(&workspace).map_err(io::Error::other)?;
-        durable::write(&inner.record(&name), &record, &inner.spool)?;
+        if let Err(error) = durable::write(&inner.record(&name), &record, &inner.spool) {
+            let _ = inner.folder.remove(name.as_str()); // what stays is removed at the next start
+            return Err(error.into());
+        }
         state.workspaces.insert(name, workspace.clone());
         Ok(workspace)
     }
@@ -236,7 +239,9 @@ impl Drop for Lease {
                     Some(since) if self.inner.keep(&folder_name, since) => {}
                     _ => {
                         let inner = self.inner.clone();
-                        std::thread::spawn(move || inner.folder.remove(&folder_name));
+                        let removing = std::thread::Builder::new().name("removing".into());
+                        // What cannot be removed now is removed at the next start.
+                        let _ = removing.spawn(move || inner.folder.remove(&folder_name));
                     }
                 }
             }

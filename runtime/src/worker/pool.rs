@@ -96,7 +96,11 @@ impl Workers {
         let limits = spec.limits;
         let frame = wire::encode(&ToWorker::Run { step, spec: Box::new(spec) })?;
         let messages = worker.steps.add(step, limits, holds);
-        if worker.frames.send(&frame).await.is_err() || worker.dead.load(Ordering::Acquire) {
+        // A caller that hangs up while the frame waits for room takes its step along: the worker never hears of it.
+        let unsent = Unsent { worker: &worker, step };
+        let sent = worker.frames.send(&frame).await;
+        std::mem::forget(unsent);
+        if sent.is_err() || worker.dead.load(Ordering::Acquire) {
             // It died meanwhile. Whoever cleaned up may have done so before this step was registered; what the step
             // holds is free only once the process is certainly gone.
             worker.ended.cancelled().await;
@@ -151,6 +155,18 @@ impl Workers {
         });
         tokio::spawn(tend(worker.clone(), process, reader));
         Ok(worker)
+    }
+}
+
+/// A step that is registered and not sent.
+struct Unsent<'a> {
+    worker: &'a Worker,
+    step: u64,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        self.worker.steps.forget(self.step);
     }
 }
 

@@ -68,6 +68,11 @@ impl Steps {
         received
     }
 
+    /// Forgets a step that was never sent.
+    pub fn forget(&self, step: u64) {
+        self.entries().remove(&step);
+    }
+
     /// Takes an event from the worker.
     pub fn event(&self, step: u64, event: Event) -> Result<(), Violation> {
         let mut entries = self.entries();
@@ -187,10 +192,7 @@ impl Running {
             Message::Done(..) => self.done = true,
             Message::Event(_) => {
                 self.taken += 1;
-                if self.taken == CREDIT_EVENTS {
-                    let events = std::mem::take(&mut self.taken);
-                    self.send(&ToWorker::Credit { step: self.step, events }).await;
-                }
+                self.give_credit();
             }
         }
         Some(message)
@@ -200,6 +202,19 @@ impl Running {
     pub async fn cancel(&self) {
         self.steps.cancelled(self.step);
         self.send(&ToWorker::Cancel { step: self.step }).await;
+    }
+
+    /// Never waits: a message that was received must not be lost because the caller stopped waiting. Credit that finds no
+    /// room goes with the next.
+    fn give_credit(&mut self) {
+        if self.taken < CREDIT_EVENTS {
+            return;
+        }
+        if let Ok(frame) = encode(&ToWorker::Credit { step: self.step, events: self.taken })
+            && let Ok(true) = self.frames.try_send(&frame)
+        {
+            self.taken = 0;
+        }
     }
 
     async fn send(&self, request: &ToWorker) {

@@ -42,6 +42,24 @@ enum Act {
         path: String,
         bytes: usize,
     },
+    /// Opens without asking to write, and writes all the same.
+    WriteUnasked {
+        path: String,
+        bytes: usize,
+    },
+    /// Writes a file, keeps it open for reading only, deletes it, and does that again.
+    HoldDeleted {
+        path: String,
+        bytes: usize,
+        count: usize,
+    },
+    /// Lists a directory for ever: host calls that burn next to no fuel.
+    ListForEver(String),
+    /// Keeps so many listings of a directory.
+    HoardListings {
+        directory: String,
+        count: usize,
+    },
     /// Creates so many empty files below a directory.
     Files {
         directory: String,
@@ -143,6 +161,22 @@ fn perform(act: Act) -> io::Result<String> {
             fs::write(&path, vec![b'x'; bytes])?;
             file.write_all(b"y")?;
         }
+        Act::WriteUnasked { path, bytes } => write_unasked(&path, bytes)?,
+        Act::HoldDeleted { path, bytes, count } => {
+            let mut held = Vec::new();
+            for _ in 0..count {
+                fs::write(&path, vec![b'x'; bytes])?;
+                held.push(fs::File::open(&path)?);
+                fs::remove_file(&path)?;
+            }
+        }
+        Act::ListForEver(path) => loop {
+            std::hint::black_box(fs::read_dir(&path)?);
+        },
+        Act::HoardListings { directory, count } => {
+            let hoard: io::Result<Vec<_>> = (0..count).map(|_| fs::read_dir(&directory)).collect();
+            std::mem::forget(hoard?);
+        }
         Act::Files { directory, count } => {
             for n in 0..count {
                 fs::File::create(format!("{directory}/{n}"))?;
@@ -217,6 +251,29 @@ fn perform(act: Act) -> io::Result<String> {
 #[allow(unconditional_recursion)]
 fn recurse(depth: u64) -> u64 {
     std::hint::black_box(recurse(std::hint::black_box(depth + 1))) + 1
+}
+
+/// As wasi:filesystem has it: `open-at` with `create` and `read`, then `write`.
+#[cfg(target_os = "wasi")]
+fn write_unasked(path: &str, bytes: usize) -> io::Result<()> {
+    use wasip2::filesystem::{preopens, types};
+    let failed = |code: types::ErrorCode| io::Error::other(format!("{code:?}"));
+    let (directory, root) =
+        preopens::get_directories().into_iter().find(|(_, p)| path.starts_with(p)).ok_or(io::ErrorKind::NotFound)?;
+    let name = path[root.len()..].trim_start_matches('/');
+    let create = types::OpenFlags::CREATE;
+    let read = types::DescriptorFlags::READ;
+    let file = directory.open_at(types::PathFlags::empty(), name, create, read).map_err(failed)?;
+    let chunk = vec![b'x'; 4096];
+    for offset in (0..bytes).step_by(chunk.len()) {
+        file.write(&chunk, offset as u64).map_err(failed)?;
+    }
+    file.set_size(2 * bytes as u64).map_err(failed)
+}
+
+#[cfg(not(target_os = "wasi"))]
+fn write_unasked(path: &str, bytes: usize) -> io::Result<()> {
+    fs::write(path, vec![b'x'; bytes])
 }
 
 #[cfg(target_os = "wasi")]
