@@ -7,6 +7,7 @@ mod listen;
 mod status;
 mod steps;
 mod system;
+mod upload;
 mod workspaces;
 
 use std::{future::Future, time::Duration};

@@ -1,17 +1,15 @@
 //! `Components`: push, look, list, delete.
 
-use futures::StreamExt as _;
 use palisade_proto::v1::{self, components_server::Components, push_component_request::Message};
 use tokio::task::spawn_blocking;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{convert, status};
+use super::{convert, status, upload};
 use crate::{
     host,
     lifecycle::{Lifecycle, PushError},
     step::{Digest, Name},
     store,
-    wire::CHUNK_BYTES_MAX,
 };
 
 /// Serves `palisade.v1.Components`.
@@ -24,23 +22,17 @@ impl Components for Service {
         request: Request<Streaming<v1::PushComponentRequest>>,
     ) -> Result<Response<v1::Component>, Status> {
         let mut messages = request.into_inner();
-        let Some(Message::Header(header)) = messages.message().await?.and_then(|m| m.message) else {
-            return Err(status::bad_field("FIELD_INVALID", "header", "the first message must be `header`"));
-        };
+        let header = upload::header(upload::next(&mut messages).await?.and_then(|m| match m.message {
+            Some(Message::Header(header)) => Some(header),
+            _ => None,
+        }))?;
         let (digest, alias) = checked(&header)?;
         let mut push = self.0.push().map_err(status::storage)?;
-        while let Some(message) = messages.next().await {
-            let Some(Message::Chunk(chunk)) = message?.message else {
-                return Err(status::bad_field(
-                    "FIELD_INVALID",
-                    "chunk",
-                    "every message after the first must be `chunk`",
-                ));
-            };
-            if chunk.len() > CHUNK_BYTES_MAX {
-                let message = format!("`chunk` has {} bytes; at most {CHUNK_BYTES_MAX} are allowed", chunk.len());
-                return Err(status::bad_field("FIELD_INVALID", "chunk", message));
-            }
+        while let Some(message) = upload::next(&mut messages).await? {
+            let chunk = upload::chunk(match message.message {
+                Some(Message::Chunk(chunk)) => Some(chunk),
+                _ => None,
+            })?;
             let written = spawn_blocking(move || push.write(&chunk).map(|()| push)).await;
             push = written.map_err(PushError::from).flatten().map_err(status::push)?;
         }

@@ -3,7 +3,7 @@
 use std::{io::Read as _, pin::Pin};
 
 use cap_std::fs::Dir;
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, stream};
 use palisade_proto::v1::{self, put_file_request::Message, workspaces_server::Workspaces};
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -14,7 +14,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
     components::{bad_page_token, page_size},
-    convert, status,
+    convert, status, upload,
 };
 use crate::{
     lifecycle::Lifecycle,
@@ -23,7 +23,6 @@ use crate::{
         self, WorkspaceError, random_id,
         workspace_files::{self, FileEntry, FileKind, Upload},
     },
-    wire::CHUNK_BYTES_MAX,
 };
 
 /// Bytes of one chunk of a download.
@@ -89,31 +88,25 @@ impl Workspaces for Service {
 
     async fn put_file(&self, request: Request<Streaming<v1::PutFileRequest>>) -> Result<Response<v1::File>, Status> {
         let mut messages = request.into_inner();
-        let Some(Message::Header(header)) = messages.message().await?.and_then(|m| m.message) else {
-            return Err(status::bad_field("FIELD_INVALID", "header", "the first message must be `header`"));
-        };
+        let header = upload::header(upload::next(&mut messages).await?.and_then(|m| match m.message {
+            Some(Message::Header(header)) => Some(header),
+            _ => None,
+        }))?;
         let workspaces = self.0.workspaces().clone();
-        let mut upload = blocking(move || {
+        let mut file = blocking(move || {
             let workspace = workspaces.find(&header.workspace)?;
             Upload::begin(workspaces.lease(&workspace.name)?, &header.path, workspaces.spool())
         })
         .await?;
-        while let Some(message) = messages.next().await {
-            let Some(Message::Chunk(chunk)) = message?.message else {
-                return Err(status::bad_field(
-                    "FIELD_INVALID",
-                    "chunk",
-                    "every message after the first must be `chunk`",
-                ));
-            };
-            if chunk.len() > CHUNK_BYTES_MAX {
-                let message = format!("`chunk` has {} bytes; at most {CHUNK_BYTES_MAX} are allowed", chunk.len());
-                return Err(status::bad_field("FIELD_INVALID", "chunk", message));
-            }
-            upload = blocking(move || upload.write(&chunk).map(|()| upload)).await?;
+        while let Some(message) = upload::next(&mut messages).await? {
+            let chunk = upload::chunk(match message.message {
+                Some(Message::Chunk(chunk)) => Some(chunk),
+                _ => None,
+            })?;
+            file = blocking(move || file.write(&chunk).map(|()| file)).await?;
         }
-        let entry = blocking(move || upload.finish()).await?;
-        Ok(Response::new(file(entry)))
+        let entry = blocking(move || file.finish()).await?;
+        Ok(Response::new(to_file(entry)))
     }
 
     type GetFileStream = Responses<v1::GetFileResponse>;
@@ -148,7 +141,7 @@ impl Workspaces for Service {
         let v1::ListFilesRequest { workspace, path } = request.into_inner();
         let lifecycle = self.0.clone();
         let root = blocking(move || root(&lifecycle, &workspace)).await?;
-        Ok(Response::new(streamed(move |send| workspace_files::list(&root, &path, &mut |entry| send(file(entry))))))
+        Ok(Response::new(streamed(move |send| workspace_files::list(&root, &path, &mut |entry| send(to_file(entry))))))
     }
 }
 
@@ -205,7 +198,7 @@ fn streamed<T: Send + 'static>(
     Box::pin(ReceiverStream::new(received))
 }
 
-fn file(entry: FileEntry) -> v1::File {
+fn to_file(entry: FileEntry) -> v1::File {
     let kind = match entry.kind {
         FileKind::Regular => v1::file::Type::Regular,
         FileKind::Directory => v1::file::Type::Directory,
