@@ -17,7 +17,7 @@ use palisade_proto::v1::{
     components_server::ComponentsServer, steps_server::StepsServer, system_server::SystemServer,
     workspaces_server::WorkspacesServer,
 };
-use tonic::{Code, Status, body::Body, codegen::http::Request, transport::Server};
+use tonic::{Code, Status, body::Body, codegen::http::Request, service::InterceptorLayer, transport::Server};
 use tonic_health::server::HealthReporter;
 use tower::util::MapRequestLayer;
 
@@ -43,25 +43,25 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let limits = lifecycle.config().limits.clone();
-    let allowed = callers::Only::new(&lifecycle);
+    let only = callers::Only::new(&lifecycle);
     macro_rules! service {
-        ($server:ident, $service:expr) => {{
-            let server = $server::new($service);
-            let server =
-                server.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
-            tonic::service::interceptor::InterceptedService::new(server, allowed.clone())
-        }};
+        ($server:ident, $service:expr) => {
+            $server::new($service)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        };
     }
-    let guarded_health = tonic::service::interceptor::InterceptedService::new(health_service, allowed.clone());
     let reflection = |bytes| {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(bytes)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     set_health(&health, true).await;
-    // What is not set here is unlimited in the library.
+    // Both layers are around every service, also one that is added later. What is not set here is unlimited in the
+    // library.
     let mut builder = Server::builder()
         .layer(MapRequestLayer::new(whole_or_aborted))
+        .layer(InterceptorLayer::new(only))
         .max_concurrent_streams(limits.connection_requests as u32)
         .concurrency_limit_per_connection(limits.connection_requests as usize)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
@@ -74,13 +74,13 @@ pub async fn serve(
         .add_service(service!(ComponentsServer, components::Service(lifecycle.clone())))
         .add_service(service!(WorkspacesServer, workspaces::Service(lifecycle.clone())))
         .add_service(service!(SystemServer, system::Service(lifecycle)))
-        .add_service(guarded_health);
+        .add_service(health_service);
     if let Ok(service) = reflection(palisade_proto::DESCRIPTORS).build_v1() {
-        router = router.add_service(tonic::service::interceptor::InterceptedService::new(service, allowed.clone()));
+        router = router.add_service(service);
     }
     // Python's grpcio-reflection still asks in this version.
     if let Ok(service) = reflection(palisade_proto::DESCRIPTORS).build_v1alpha() {
-        router = router.add_service(tonic::service::interceptor::InterceptedService::new(service, allowed.clone()));
+        router = router.add_service(service);
     }
     let goodbye = tokio_util::sync::CancellationToken::new();
     let serving =

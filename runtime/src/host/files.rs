@@ -31,7 +31,7 @@ pub struct Files {
 
 pub(super) struct Open {
     pub(super) tree: Tree,
-    /// Set for a file that is open for writing.
+    /// Set for a regular file.
     pub(super) handle: Option<Arc<Handle>>,
 }
 

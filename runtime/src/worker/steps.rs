@@ -107,8 +107,11 @@ impl Steps {
 
     /// Takes the end of a step from the worker.
     pub fn done(&self, step: u64, outcome: Outcome, usage: Usage) -> Result<(), Violation> {
-        let entry = self.entries().remove(&step).ok_or(Violation::UnknownStep)?;
-        check_size(&outcome, &entry.limits)?;
+        let mut entries = self.entries();
+        // A worker that breaks the rules keeps what its step holds until it is dead.
+        check_size(&outcome, &entries.get(&step).ok_or(Violation::UnknownStep)?.limits)?;
+        let entry = entries.remove(&step).ok_or(Violation::UnknownStep)?;
+        drop(entries);
         let _ = entry.messages.try_send(Message::Done(outcome, usage)); // fails if the caller hung up
         Ok(())
     }
