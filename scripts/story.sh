@@ -7,6 +7,6 @@ if [ ! -f "examples/$name/story.py" ]; then
     echo "error: there is no example '$name'; there are: $(cd examples && ls -d -- */ | tr -d / | xargs)" >&2
     exit 1
 fi
-target=${CARGO_TARGET_DIR:-target}
-export PALISADE=${PALISADE:-$PWD/$target/debug/palisade} GUESTS=${GUESTS:-$PWD/$target/wasm32-wasip2/guest}
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+export PALISADE=${PALISADE:-$target/debug/palisade} GUESTS=${GUESTS:-$target/wasm32-wasip2/guest}
 exec python3 "examples/$name/story.py"
