@@ -7,6 +7,7 @@ pub mod compile;
 pub mod config;
 pub mod host;
 pub mod jail;
+pub mod json;
 pub mod lifecycle;
 pub mod sandbox;
 pub mod serve;
