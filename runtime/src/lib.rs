@@ -2,6 +2,7 @@
 //!
 //! The life of a step is told in `lifecycle`; `docs/architecture.md` is the map.
 
+pub mod budget;
 pub mod cli;
 pub mod compile;
 pub mod config;
