@@ -10,6 +10,7 @@ pub mod host;
 pub mod jail;
 pub mod json;
 pub mod lifecycle;
+pub mod memory;
 pub mod sandbox;
 pub mod serve;
 pub mod service;
