@@ -11,6 +11,7 @@ pub mod jail;
 pub mod json;
 pub mod lifecycle;
 pub mod memory;
+pub mod policy;
 pub mod sandbox;
 pub mod serve;
 pub mod service;

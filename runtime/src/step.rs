@@ -1,5 +1,6 @@
 //! A step as plain data: what it is asked to do, what holds it, how it ended. Imports nothing of ours.
 
+mod call;
 mod digest;
 mod limits;
 mod name;
@@ -8,8 +9,9 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
+pub use call::{Answer, BadEffect, Call, CallError, Denial, Effect, Exhaustion, Item, Listed, Mark, ToolInfo};
 pub use digest::{BadDigest, Digest};
 pub use limits::{BadLimit, FIELD_BYTES, FIXED, Fixed, Range, StepLimits};
-pub use name::{BadName, Name};
+pub use name::{BadName, Name, ToolName, Version};
 pub use outcome::{Event, Failure, Level, Outcome, Stream, Usage};
 pub use spec::{Kind, Mount, Quota, StepSpec};
