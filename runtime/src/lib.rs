@@ -8,6 +8,7 @@ pub mod compile;
 pub mod config;
 pub mod host;
 pub mod jail;
+pub mod journal;
 pub mod json;
 pub mod lifecycle;
 pub mod memory;
