@@ -1,20 +1,24 @@
 # One line for each thing that people do. README.md says what they need.
-.PHONY: demo demos test bench lint target
+.PHONY: demo demos test bench fuzz lint target
 
 EXAMPLE ?= repo-auditor
 
 demo: build ## Run an example's story: make demo EXAMPLE=name
 	scripts/story.sh $(EXAMPLE)
 
-demos: build ## Run every story; two of them fetch packages from PyPI
+demos: build ## Run every story; three of them fetch packages from PyPI
 	for story in examples/*/story.py; do scripts/story.sh "$$(basename "$$(dirname "$$story")")" || exit 1; done
 
-test: target ## Run every test, and the default story
+test: target ## Run every test, and the stories that need nothing else
 	cargo test --workspace --locked
 	$(MAKE) --no-print-directory demo
+	$(MAKE) --no-print-directory demo EXAMPLE=support-desk
 
 bench: target ## Print how we compare, and write target/bench.json
 	scripts/bench.sh
+
+fuzz: ## Run each fuzz target for FUZZ_SECONDS, a minute if unset
+	scripts/fuzz.sh
 
 lint: target ## Formatting and lints
 	cargo fmt --all --check

@@ -39,13 +39,14 @@ def heading(text):
 class Daemon:
     """`palisade serve` with a data directory of its own, for as long as the context lasts."""
 
-    def __init__(self, mounts=None, limits=None):
-        """Takes read-only mounts as {name: directory}, and limits as in the configuration."""
+    def __init__(self, mounts=None, limits=None, policies=None):
+        """Takes read-only mounts as {name: directory}, limits as in the configuration, and a directory of policies."""
         self._directory = tempfile.TemporaryDirectory(prefix="palisade-story-")
         self.home = Path(self._directory.name)
         self.address = None
         self._mounts = mounts or {}
         self._limits = limits or {}
+        self._policies = policies
         self._transcript = []
 
     def __enter__(self):
@@ -89,13 +90,18 @@ class Daemon:
         code, errors = self._run(["-o", "json", *args], input, take)
         return code, lines, errors
 
+    def plain(self, *args):
+        """Runs the command line as people do. Returns its exit code, its standard output, and its standard error."""
+        lines = []
+        code, errors = self._run(args, None, lines.append)
+        return code, b"".join(lines), errors
+
     def file(self, workspace, path):
         """Returns a file of a workspace, as bytes."""
-        lines = []
-        code, errors = self._run(["workspace", "get", workspace, path], None, lines.append)
+        code, content, errors = self.plain("workspace", "get", workspace, path)
         if code != 0:
             raise RuntimeError(f"cannot get {path}: {errors}")
-        return b"".join(lines)
+        return content
 
     def transcript(self):
         """Returns everything that the command line and the daemon's log have said so far, as bytes."""
@@ -122,6 +128,8 @@ class Daemon:
         lines = [f"data_dir = {json.dumps(str(self.home / 'data'))}"]
         lines += ["[listen]", f"socket = {json.dumps(str(self.home / 'palisade.sock'))}"]
         lines += ["[limits]", *(f"{name} = {json.dumps(value)}" for name, value in self._limits.items())]
+        if self._policies:
+            lines += ["[policy]", f"dir = {json.dumps(str(Path(self._policies).resolve()))}"]
         for name, path in self._mounts.items():
             lines += ["[[mount]]", f"name = {json.dumps(name)}", f"path = {json.dumps(str(Path(path).resolve()))}"]
         return "\n".join(lines) + "\n"

@@ -6,7 +6,8 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=palisade");
-    let files = ["steps", "components", "workspaces", "system"].map(|f| format!("palisade/v1/{f}.proto"));
+    let files = ["steps", "components", "workspaces", "system", "tools", "agents", "policies", "audit"]
+        .map(|f| format!("palisade/v1/{f}.proto"));
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;

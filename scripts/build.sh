@@ -3,4 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --workspace --locked
-cargo build --locked --profile guest --target wasm32-wasip2 -p repo-auditor -p palisade-test-guests
+cargo build --locked --profile guest --target wasm32-wasip2 -p repo-auditor -p palisade-test-guests -p palisade-test-tool \
+    -p support-desk -p ticket-read -p ticket-append -p customer-delete

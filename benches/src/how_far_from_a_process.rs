@@ -2,7 +2,7 @@
 
 use std::{
     process::{Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use palisade_proto::v1::steps_client::StepsClient;
@@ -13,6 +13,9 @@ use crate::{
 };
 
 const ROUNDS: usize = 40;
+
+/// Of steps, after each process.
+const ROUND: Duration = Duration::from_millis(5);
 
 /// A program that is started, if it is installed, and how many times faster a step should be.
 const PROCESSES: &[(&str, &[&str], f64)] = &[
@@ -31,7 +34,7 @@ pub async fn measure(report: &mut Report, daemon: &Server) -> anyhow::Result<()>
             let took = start.elapsed().as_secs_f64() * 1e6;
             if started.is_ok_and(|status| status.success()) {
                 theirs.push(took);
-                ours.extend(load::round(5, 1, || load::step(steps.clone())).await?.latencies_us);
+                ours.extend(load::round(ROUND, 1, || load::step(steps.clone())).await?.latencies_us);
             }
         }
         if theirs.is_empty() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use palisade_proto::v1::steps_client::StepsClient;
 
 use crate::{
-    Server, guest, load,
+    Server, guest, home, load,
     report::{Goal, Report, Row, quantile},
 };
 
@@ -14,15 +14,15 @@ const ROUNDS: usize = 7;
 pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let dir = tempfile::tempdir()?;
-        let daemon = Server::palisade(&dir)?;
+        let dir = home()?;
+        let daemon = Server::serve(&dir, |serve| serve)?;
         let start = Instant::now();
         load::push(&daemon.address, &guest("probe"), "probe").await?;
         load::step(StepsClient::new(load::connect(&daemon.address).await?)).await?;
         theirs.push(start.elapsed().as_secs_f64() * 1e3);
         drop(daemon);
 
-        let daemon = Server::palisade(&dir)?;
+        let daemon = Server::serve(&dir, |serve| serve)?;
         let start = Instant::now();
         load::step(StepsClient::new(load::connect(&daemon.address).await?)).await?;
         ours.push(start.elapsed().as_secs_f64() * 1e3);

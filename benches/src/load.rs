@@ -1,10 +1,17 @@
 //! Calls a server from several tasks at once, and times each call.
 
-use std::{future::Future, path::Path, time::Instant};
+use std::{
+    future::Future,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use palisade_proto::v1::{self, push_component_request::Message, step_result::Outcome};
 use tonic::transport::{Channel, Endpoint};
+
+/// How the probe says that an act failed.
+const FAILED: &[u8] = b"\"error: ";
 
 /// What a round of calls took.
 pub struct Round {
@@ -13,16 +20,16 @@ pub struct Round {
     pub calls_per_second: f64,
 }
 
-/// Makes `calls` calls, `in_flight` at once.
+/// Makes calls for so long, `in_flight` at once; at least one each.
 pub async fn round<F: Future<Output = anyhow::Result<()>>>(
-    calls: usize,
+    lasting: Duration,
     in_flight: usize,
     call: impl Fn() -> F,
 ) -> anyhow::Result<Round> {
     let start = Instant::now();
     let caller = async || {
         let mut latencies_us = Vec::new();
-        for _ in 0..calls.div_ceil(in_flight) {
+        while latencies_us.is_empty() || start.elapsed() < lasting {
             let start = Instant::now();
             call().await?;
             latencies_us.push(start.elapsed().as_secs_f64() * 1e6);
@@ -51,16 +58,26 @@ pub async fn push(address: &str, file: &Path, alias: &str) -> anyhow::Result<()>
 }
 
 /// Runs one step that does nothing, to its result.
-pub async fn step(mut steps: v1::steps_client::StepsClient<Channel>) -> anyhow::Result<()> {
+pub async fn step(steps: v1::steps_client::StepsClient<Channel>) -> anyhow::Result<()> {
     let input = br#"{"acts":[]}"#.to_vec();
     let request = v1::RunStepRequest { component: "probe".into(), input, ..Default::default() };
+    run(steps, request).await.map(drop)
+}
+
+/// Runs a step of the probe to its result. It is an error if one of its acts failed.
+pub async fn run(
+    mut steps: v1::steps_client::StepsClient<Channel>,
+    request: v1::RunStepRequest,
+) -> anyhow::Result<v1::StepResult> {
     let mut messages = steps.run_step(request).await?.into_inner();
     let mut last = None;
     while let Some(message) = messages.message().await? {
         last = message.message;
     }
-    match last {
-        Some(v1::run_step_response::Message::Result(result)) if result.outcome() == Outcome::Succeeded => Ok(()),
-        other => anyhow::bail!("the step ended with {other:?}"),
-    }
+    let Some(v1::run_step_response::Message::Result(result)) = last else {
+        anyhow::bail!("the step ended with {last:?}");
+    };
+    let failed = result.output.windows(FAILED.len()).any(|words| words == FAILED);
+    anyhow::ensure!(result.outcome() == Outcome::Succeeded && !failed, "the step ended with {result:?}");
+    Ok(result)
 }

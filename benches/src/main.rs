@@ -1,12 +1,16 @@
 //! Prints how we compare, and writes `target/bench.json`. Every figure is a ratio of two things of this one run:
 //! absolute times on shared machines are noise.
 
+mod governed;
 mod how_far_from_a_process;
 mod how_far_from_an_echo;
+mod how_fast_is_a_decision;
+mod how_fast_is_the_journal;
 mod how_late_is_a_deadline;
 mod how_soon_is_a_first_step;
 mod load;
 mod report;
+mod what_does_a_gated_call_cost;
 mod what_does_metering_cost;
 
 use std::{
@@ -17,59 +21,79 @@ use std::{
 
 use anyhow::Context as _;
 use report::Report;
+use tempfile::TempDir;
 
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if std::env::args().nth(1).as_deref() == Some("echo") {
-        return runtime.block_on(how_far_from_an_echo::serve_echo());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["echo", path] => runtime.block_on(how_far_from_an_echo::serve_echo(path.as_ref())),
+        ["answer"] => runtime.block_on(runtime.spawn(what_does_a_gated_call_cost::answer()))?,
+        _ => {
+            let mut report = Report::default();
+            eprintln!("how much does metering cost? …");
+            what_does_metering_cost::measure(&mut report)?;
+            eprintln!("how fast is a decision? …");
+            how_fast_is_a_decision::measure(&mut report)?;
+            runtime.block_on(measure(&mut report))?;
+            report.print();
+            report.write(&target().join("bench.json"))
+        }
     }
-    let mut report = Report::default();
-    eprintln!("how much does metering cost? …");
-    what_does_metering_cost::measure(&mut report)?;
-    runtime.block_on(async {
-        let dir = tempfile::tempdir()?;
-        let daemon = Server::palisade(&dir)?;
-        load::push(&daemon.address, &guest("probe"), "probe").await?;
-        eprintln!("how far is a step from an echo? …");
-        how_far_from_an_echo::measure(&mut report, &daemon).await?;
-        eprintln!("how late is a deadline? …");
-        how_late_is_a_deadline::measure(&mut report, &daemon).await?;
-        eprintln!("how far is a step from a process? …");
-        how_far_from_a_process::measure(&mut report, &daemon).await?;
-        eprintln!("how soon is a first step? …");
-        how_soon_is_a_first_step::measure(&mut report).await
-    })?;
-    report.print();
-    report.write(&target().join("bench.json"))
+}
+
+async fn measure(report: &mut Report) -> anyhow::Result<()> {
+    eprintln!("how fast is the journal? …");
+    how_fast_is_the_journal::measure(report).await?;
+    eprintln!("what does a gated call cost? …");
+    what_does_a_gated_call_cost::measure(report).await?;
+    eprintln!("how far is a step from an echo? …");
+    how_far_from_an_echo::measure(report).await?;
+    let dir = home()?;
+    let daemon = Server::serve(&dir, |serve| serve)?;
+    load::push(&daemon.address, &guest("probe"), "probe").await?;
+    eprintln!("how late is a deadline? …");
+    how_late_is_a_deadline::measure(report, &daemon).await?;
+    eprintln!("how far is a step from a process? …");
+    how_far_from_a_process::measure(report, &daemon).await?;
+    drop(daemon);
+    eprintln!("how soon is a first step? …");
+    how_soon_is_a_first_step::measure(report).await
 }
 
 /// A server in a process of its own that says its address on standard output. It is killed when dropped.
 pub struct Server {
     child: Child,
     pub address: String,
+    /// Where its socket is: short, unlike the path of its data.
+    _socket: TempDir,
 }
 
 impl Server {
-    fn palisade(dir: &tempfile::TempDir) -> anyhow::Result<Self> {
+    /// Starts a daemon on the data in `dir`, with what `configured` adds to its command line.
+    pub fn serve(dir: &TempDir, configured: impl FnOnce(&mut Command) -> &mut Command) -> anyhow::Result<Self> {
+        let socket = tempfile::tempdir()?;
         let mut command = Command::new(target().join("release/palisade"));
         command.args(["serve", "--data-dir"]).arg(dir.path().join("data"));
-        command.arg("--socket").arg(dir.path().join("p.sock")).env("RUST_LOG", "warn");
-        Self::start(command)
+        command.arg("--socket").arg(socket.path().join("p.sock")).env("RUST_LOG", "warn");
+        configured(&mut command);
+        Self::start(command, socket)
     }
 
     pub fn echo() -> anyhow::Result<Self> {
+        let socket = tempfile::tempdir()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("echo");
-        Self::start(command)
+        command.arg("echo").arg(socket.path().join("echo.sock"));
+        Self::start(command, socket)
     }
 
-    fn start(mut command: Command) -> anyhow::Result<Self> {
+    fn start(mut command: Command, socket: TempDir) -> anyhow::Result<Self> {
         let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("{command:?}"))?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut address = String::new();
         BufReader::new(stdout).read_line(&mut address)?;
         anyhow::ensure!(!address.is_empty(), "{command:?} did not serve");
-        Ok(Self { child, address: address.trim().into() })
+        Ok(Self { child, address: address.trim().into(), _socket: socket })
     }
 }
 
@@ -78,6 +102,11 @@ impl Drop for Server {
         let _ = self.child.kill(); // fails if it is gone already
         let _ = self.child.wait();
     }
+}
+
+/// Returns a directory for data, on the disk that builds are on: a system's own temporary one may be in memory.
+fn home() -> anyhow::Result<TempDir> {
+    Ok(tempfile::tempdir_in(target())?)
 }
 
 fn target() -> PathBuf {

@@ -21,11 +21,13 @@ pub struct Row {
     pub goal: Goal,
 }
 
-/// What the ratio of ours to theirs should be.
+/// What the ratio of ours to theirs should be, or ours itself.
 #[derive(Clone, Copy)]
 pub enum Goal {
     AtMost(f64),
     AtLeast(f64),
+    /// In the row's unit: what others publish as a figure and nobody can run beside us.
+    OursAtMost(f64),
     None,
 }
 
@@ -50,6 +52,9 @@ impl Report {
             let (should, met) = match row.goal {
                 Goal::AtMost(goal) => (format!("≤ {goal}"), if row.ratio() <= goal { "yes" } else { "no" }),
                 Goal::AtLeast(goal) => (format!("≥ {goal}"), if row.ratio() >= goal { "yes" } else { "no" }),
+                Goal::OursAtMost(goal) => {
+                    (format!("ours ≤ {goal} {}", row.unit), if row.ours <= goal { "yes" } else { "no" })
+                }
                 Goal::None => (String::new(), ""),
             };
             let figures = [format!("{:.1}", row.ours), format!("{:.1}", row.theirs)];
@@ -73,6 +78,7 @@ impl Report {
             let goal = match row.goal {
                 Goal::AtMost(goal) => json!({ "at_most": goal }),
                 Goal::AtLeast(goal) => json!({ "at_least": goal }),
+                Goal::OursAtMost(goal) => json!({ "ours_at_most": goal }),
                 Goal::None => json!(null),
             };
             json!({

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 
 #[cfg(target_arch = "wasm32")]
-use crate::run::bindings::palisade::agent::events as host;
+use crate::bindings::palisade::agent::events as host;
 
 /// How much a log event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

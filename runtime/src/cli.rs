@@ -2,16 +2,23 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+mod agent;
 mod arguments;
+mod audit;
 mod client;
 mod component;
 mod config;
 mod doctor;
 mod failure;
 mod new;
+mod policy;
 mod print;
+mod record;
 mod run;
 mod serve;
+mod timeline;
+mod tool;
+mod verify;
 mod workspace;
 
 use std::process::ExitCode;
@@ -40,6 +47,10 @@ async fn dispatch(command: Command, common: &Common) -> Result<ExitCode, Failure
         Command::Run(arguments) => return run::run(arguments, common).await,
         Command::Component(command) => component::component(command, common).await?,
         Command::Workspace(command) => workspace::workspace(command, common).await?,
+        Command::Agent(command) => agent::agent(command, common).await?,
+        Command::Tool(command) => tool::tool(command, common).await?,
+        Command::Policy(command) => return policy::policy(command, common).await,
+        Command::Audit(command) => return audit::audit(command, common).await,
         Command::Info => doctor::info(common).await?,
         Command::New(command) => new::new(command)?,
         Command::Doctor => return doctor::doctor(common).await,

@@ -1,5 +1,6 @@
 //! The daemon's configuration: one file of TOML, every key documented in `config/sample.toml`.
 
+mod budgets;
 mod check;
 mod limits;
 #[cfg(test)]
@@ -9,10 +10,11 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use budgets::{AskedBudget, Budgets, StepBudgets};
 pub use check::{BadConfig, check, load, parse};
 pub use limits::{AskedLimits, Limits, Row};
 
-use crate::step::{Name, Quota};
+use crate::step::{Effect, Name, Quota};
 
 /// The sample that ships: what `palisade config show --sample` prints and the tests load.
 pub const SAMPLE: &str = include_str!("config/sample.toml");
@@ -25,6 +27,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub listen: Listen,
     pub limits: Limits,
+    pub budgets: Budgets,
+    pub policy: Policy,
+    pub ceiling: Ceiling,
+    pub journal: Journal,
     pub jail: Jail,
     #[serde(rename = "mount")]
     pub mounts: Vec<Mount>,
@@ -39,6 +45,64 @@ pub struct Listen {
     pub group: Option<String>,
     /// A loopback address. Every local user can connect to it.
     pub tcp: Option<SocketAddr>,
+    /// A loopback address for `GET /metrics`.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Who decides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// A directory of `*.cedar` files. Without it, any caller may run any step, and no step may do anything outside.
+    pub dir: Option<PathBuf>,
+    pub mode: Mode,
+    /// What policies see as `context.environment`.
+    pub environment: String,
+}
+
+/// What becomes of a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// What policy denies does not happen.
+    Enforce,
+    /// What policy would deny is recorded, and happens.
+    Observe,
+}
+
+/// What no policy and no manifest can go beyond.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ceiling {
+    /// Effects that a tool may have here.
+    pub effects: Vec<Effect>,
+    /// Whether steps may keep memory here.
+    pub memory: bool,
+}
+
+/// What is recorded, and when a caller is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Journal {
+    pub acknowledge: Acknowledge,
+    /// A checkpoint is signed and kept so often, if there is something new.
+    pub checkpoint_seconds: u64,
+    /// Whether the bytes of arguments, inputs and results are kept beside the records.
+    pub keep_payloads: bool,
+    /// The largest payload that is kept; of a larger one the record has digest and size.
+    pub payload_bytes: u64,
+    /// Keys of JSON payloads whose values are replaced before they are kept.
+    pub redact: Vec<String>,
+}
+
+/// When a step's result is given to its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acknowledge {
+    /// Once all its records are durable.
+    Durable,
+    /// At once; its records follow. What it did outside was durable before it was done, either way.
+    Asynchronous,
 }
 
 /// What the operator accepts of the jail.
@@ -65,6 +129,10 @@ impl Default for Config {
             data_dir: "/var/lib/palisade".into(),
             listen: Listen::default(),
             limits: Limits::default(),
+            budgets: Budgets::default(),
+            policy: Policy::default(),
+            ceiling: Ceiling::default(),
+            journal: Journal::default(),
             jail: Jail::default(),
             mounts: Vec::new(),
         }
@@ -73,6 +141,30 @@ impl Default for Config {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { socket: "/run/palisade/palisade.sock".into(), group: None, tcp: None }
+        Self { socket: "/run/palisade/palisade.sock".into(), group: None, tcp: None, metrics: None }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { dir: None, mode: Mode::Enforce, environment: "default".into() }
+    }
+}
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        Self { effects: Effect::ALL.into(), memory: true }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            acknowledge: Acknowledge::Durable,
+            checkpoint_seconds: 60,
+            keep_payloads: true,
+            payload_bytes: 64 << 10,
+            redact: ["password", "secret", "token", "api_key", "authorization"].map(String::from).into(),
+        }
     }
 }

@@ -8,10 +8,14 @@ mod events;
 mod file_stream;
 pub mod files;
 mod filesystem;
+mod gate;
+mod memory;
 mod quota;
 mod sockets;
 mod stdio;
+mod tools;
 
+use bindings::palisade;
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime_wasi::{
     cli::{WasiCli, WasiCliView as _},
@@ -22,7 +26,8 @@ use wasmtime_wasi::{
 use wasmtime_wasi_io::bindings::wasi::io;
 
 pub use events::{EventSink, Exceeded, Outlet};
-pub use files::Files;
+pub use files::{Files, Trees};
+pub use gate::Gate;
 pub use stdio::{Stdin, Stdio};
 
 use crate::sandbox::StepState;
@@ -35,14 +40,43 @@ pub struct Power {
     pub interfaces: &'static [&'static str],
     /// What a guest that imports it could reach.
     pub reach: &'static str,
+    /// How its calls are held.
+    pub way: Way,
+    /// Links the interfaces: nothing else does.
+    link: fn(&mut Linker<StepState>) -> wasmtime::Result<()>,
+}
+
+/// How the calls of a power are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Each call passes the daemon's gate: charged, authorised, recorded.
+    Gated,
+    /// A call reaches nothing but what the step has anyway, for this reason.
+    Pure(&'static str),
 }
 
 /// The list.
 pub const POWERS: &[Power] = &[
     Power {
+        word: "tools",
+        interfaces: &["palisade:agent/tools"],
+        reach: "the tools that the agent's manifest names and policy allows",
+        way: Way::Gated,
+        link: |l| palisade::agent::tools::add_to_linker::<_, gate::Guest>(l, StepState::gate),
+    },
+    Power {
+        word: "memory",
+        interfaces: &["palisade:agent/memory"],
+        reach: "the memory spaces that the agent's manifest names and policy allows",
+        way: Way::Gated,
+        link: |l| palisade::agent::memory::add_to_linker::<_, gate::Guest>(l, StepState::gate),
+    },
+    Power {
         word: "events",
         interfaces: &["palisade:agent/events"],
         reach: "log and progress events to the caller, up to the step's limit",
+        way: Way::Pure("its only reader is the caller, who gave the step its input"),
+        link: |l| palisade::agent::events::add_to_linker::<_, events::Guest>(l, StepState::events),
     },
     Power {
         word: "stdio",
@@ -57,31 +91,69 @@ pub const POWERS: &[Power] = &[
             "wasi:cli/terminal-stderr",
         ],
         reach: "the request's input, and output to the caller up to the step's limit",
+        way: Way::Pure("it comes from the caller and goes to the caller"),
+        link: |l| {
+            wasi::cli::stdin::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+            wasi::cli::stdout::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+            wasi::cli::stderr::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+            wasi::cli::terminal_input::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+            wasi::cli::terminal_output::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+            wasi::cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+            wasi::cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+            wasi::cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, StepState::cli)
+        },
     },
     Power {
         word: "environment",
         interfaces: &["wasi:cli/environment", "wasi:cli/exit"],
         reach: "the arguments and variables of the request; nothing of the daemon's own",
+        way: Way::Pure("it holds what the caller's request says"),
+        link: |l| {
+            wasi::cli::environment::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
+            wasi::cli::exit::add_to_linker::<_, WasiCli>(l, StepState::cli)
+        },
     },
     Power {
         word: "filesystem",
         interfaces: &["wasi:filesystem/types", "wasi:filesystem/preopens"],
         reach: "/workspace, up to its quota, and the mounts that the request names",
+        way: Way::Pure("what is mounted was decided, and recorded, when the step was accepted"),
+        link: |l| {
+            wasi::filesystem::types::add_to_linker::<_, files::Guest>(l, StepState::files)?;
+            wasi::filesystem::preopens::add_to_linker::<_, files::Guest>(l, StepState::files)
+        },
     },
     Power {
         word: "clocks",
         interfaces: &["wasi:clocks/wall-clock", "wasi:clocks/monotonic-clock"],
         reach: "the time, and sleeping up to the step's timeout",
+        way: Way::Pure("it tells the time and waits, inside the step's deadline"),
+        link: |l| {
+            wasi::clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, StepState::clocks)?;
+            wasi::clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, StepState::clocks)
+        },
     },
     Power {
         word: "random",
         interfaces: &["wasi:random/random", "wasi:random/insecure", "wasi:random/insecure-seed"],
         reach: "random bytes",
+        way: Way::Pure("it computes"),
+        link: |l| {
+            wasi::random::random::add_to_linker::<_, WasiRandom>(l, StepState::random)?;
+            wasi::random::insecure::add_to_linker::<_, WasiRandom>(l, StepState::random)?;
+            wasi::random::insecure_seed::add_to_linker::<_, WasiRandom>(l, StepState::random)
+        },
     },
     Power {
         word: "io",
         interfaces: &["wasi:io/error", "wasi:io/poll", "wasi:io/streams"],
         reach: "nothing by itself: the streams of the other powers",
+        way: Way::Pure("it moves what the other powers opened"),
+        link: |l| {
+            io::error::add_to_linker::<_, HasIo>(l, StepState::table)?;
+            io::poll::add_to_linker::<_, HasIo>(l, StepState::table)?;
+            io::streams::add_to_linker::<_, HasIo>(l, StepState::table)
+        },
     },
     Power {
         word: "sockets",
@@ -95,8 +167,17 @@ pub const POWERS: &[Power] = &[
             "wasi:sockets/udp-create-socket",
         ],
         reach: "nothing: every call answers access-denied",
+        way: Way::Pure("there is nothing behind it"),
+        // For each component that imports them: see `linker_for`.
+        link: |_| Ok(()),
     },
-    Power { word: "types", interfaces: &["palisade:agent/types"], reach: "nothing: names of types" },
+    Power {
+        word: "types",
+        interfaces: &["palisade:agent/types"],
+        reach: "nothing: names of types",
+        way: Way::Pure("it has no function"),
+        link: |l| palisade::agent::types::add_to_linker::<_, events::Guest>(l, StepState::events),
+    },
 ];
 
 /// Returns the power that provides an import, by its full name with version, or `None` for one that nothing here
@@ -111,37 +192,12 @@ pub fn power_of(import: &str) -> Option<&'static Power> {
     POWERS.iter().find(|power| power.interfaces.contains(&interface))
 }
 
-/// Links every power but sockets.
+/// Links every power.
 pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StepState>> {
     let mut linker = Linker::new(engine);
-    let l = &mut linker;
-    bindings::palisade::agent::types::add_to_linker::<_, events::Guest>(l, StepState::events)?;
-    bindings::palisade::agent::events::add_to_linker::<_, events::Guest>(l, StepState::events)?;
-
-    wasi::cli::stdin::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
-    wasi::cli::stdout::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
-    wasi::cli::stderr::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
-    wasi::cli::terminal_input::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
-    wasi::cli::terminal_output::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
-    wasi::cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
-    wasi::cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
-    wasi::cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
-    wasi::cli::environment::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
-    wasi::cli::exit::add_to_linker::<_, WasiCli>(l, StepState::cli)?;
-
-    wasi::filesystem::types::add_to_linker::<_, files::Guest>(l, StepState::files)?;
-    wasi::filesystem::preopens::add_to_linker::<_, files::Guest>(l, StepState::files)?;
-
-    wasi::clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, StepState::clocks)?;
-    wasi::clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, StepState::clocks)?;
-
-    wasi::random::random::add_to_linker::<_, WasiRandom>(l, StepState::random)?;
-    wasi::random::insecure::add_to_linker::<_, WasiRandom>(l, StepState::random)?;
-    wasi::random::insecure_seed::add_to_linker::<_, WasiRandom>(l, StepState::random)?;
-
-    io::error::add_to_linker::<_, HasIo>(l, StepState::table)?;
-    io::poll::add_to_linker::<_, HasIo>(l, StepState::table)?;
-    io::streams::add_to_linker::<_, HasIo>(l, StepState::table)?;
+    for power in POWERS {
+        (power.link)(&mut linker)?;
+    }
     Ok(linker)
 }
 

@@ -1,25 +1,66 @@
-//! The story of a step, and of a component on its way to be one. The only module that knows the order.
+//! The story of a step, and of everything on its way to be part of one. The only module that knows the order.
 
+mod act;
+mod authorize;
+mod conduct;
+mod denial;
+mod ended;
+mod execution;
+mod explain;
+mod forget;
+mod gate;
+mod grant;
+mod jobs;
+mod memory;
+mod mounts;
+mod policies;
 mod push;
+mod recover;
+mod registry;
+mod request;
 mod step;
+#[cfg(test)]
+mod tests;
+mod tools;
+mod trail;
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinError,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use denial::CODES;
+pub use ended::{Finished, Message, StepRun};
+pub use explain::{ExplainError, Explained};
+pub use forget::ForgetError;
+pub use grant::Narrowing;
+pub use jobs::spent;
+pub use policies::{Policies, PolicyError};
 pub use push::{Push, PushError};
-pub use step::{Accepted, MountUse, RunError, StepRequest, StepRun};
+pub use recover::{RecoverError, recover};
+pub use registry::{NewTool, RegisterError};
+pub use request::{MountUse, StepRequest};
+pub use step::{Accepted, RunError};
+pub use tools::ReadyTool;
+pub use trail::TENANT;
 
 use crate::{
+    budget::Account,
     config::{Config, Mount},
-    store::{Components, Workspaces},
+    journal::Journal,
+    memory::MemoryStore,
+    store::{Agent, Components, Tool, Versions, Workspaces},
+    telemetry::Telemetry,
     worker::{Compiler, Hello, Workers},
 };
 
@@ -27,13 +68,45 @@ use crate::{
 #[derive(Clone)]
 pub struct Lifecycle(Arc<Inner>);
 
+/// What a [`Lifecycle`] is made of.
+pub struct Parts {
+    pub config: Config,
+    pub components: Components,
+    pub workspaces: Workspaces,
+    pub agents: Versions<Agent>,
+    pub tools: Versions<Tool>,
+    pub memory: MemoryStore,
+    pub journal: Arc<Journal>,
+    pub policies: Policies,
+    pub telemetry: Telemetry,
+    /// The tenant's account, with what it spent before.
+    pub tenant: Account,
+    pub workers: Workers,
+    pub compiler: Compiler,
+    /// What the first worker said of itself.
+    pub hello: Hello,
+}
+
 struct Inner {
     config: Config,
     components: Components,
     workspaces: Workspaces,
+    agents: Versions<Agent>,
+    tools: Versions<Tool>,
+    memory: MemoryStore,
+    journal: Arc<Journal>,
+    policies: Policies,
+    telemetry: Telemetry,
+    tenant: Account,
     workers: Workers,
     compiler: Compiler,
     hello: Hello,
+    jobs: jobs::Jobs,
+    /// Steps whose records are still to come.
+    live_steps: Mutex<HashSet<String>>,
+    ready_tools: Mutex<HashMap<String, Arc<ReadyTool>>>,
+    /// Held while something is registered, so that what was checked still holds when it is kept.
+    registering: tokio::sync::Mutex<()>,
     compiling: push::Compiling,
     slots: Arc<Semaphore>,
     queued: AtomicU64,
@@ -56,23 +129,29 @@ pub enum AdmitError {
 }
 
 impl Lifecycle {
-    /// Introduces everything to each other. `hello` is what the first worker said of itself.
-    pub fn new(
-        config: Config,
-        components: Components,
-        workspaces: Workspaces,
-        workers: Workers,
-        compiler: Compiler,
-        hello: Hello,
-    ) -> Self {
+    /// Introduces everything to each other.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, components, workspaces, agents, tools, memory, journal, policies, telemetry, .. } = parts;
+        let Parts { tenant, workers, compiler, hello, .. } = parts;
         let slots = Arc::new(Semaphore::new(config.limits.concurrent_steps as usize));
         Self(Arc::new(Inner {
             config,
             components,
             workspaces,
+            agents,
+            tools,
+            memory,
+            journal,
+            policies,
+            telemetry,
+            tenant,
             workers,
             compiler,
             hello,
+            jobs: jobs::Jobs::default(),
+            live_steps: Mutex::default(),
+            ready_tools: Mutex::default(),
+            registering: tokio::sync::Mutex::default(),
             compiling: push::Compiling::default(),
             slots,
             queued: AtomicU64::new(0),
@@ -94,9 +173,48 @@ impl Lifecycle {
         &self.0.workspaces
     }
 
+    pub fn agents(&self) -> &Versions<Agent> {
+        &self.0.agents
+    }
+
+    pub fn tools(&self) -> &Versions<Tool> {
+        &self.0.tools
+    }
+
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.0.journal
+    }
+
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.0.telemetry
+    }
+
     /// Returns what the first worker said of itself: its walls and its engine.
     pub fn hello(&self) -> &Hello {
         &self.0.hello
+    }
+
+    /// Cancelled once the daemon stops taking steps.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.0.draining
+    }
+
+    /// Does something whole, whether or not whoever asked for it still waits: hanging up must not leave a record without
+    /// its deed, or half of a change. Shutting down waits for it.
+    async fn whole<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, JoinError> {
+        self.0.running.spawn(work).await
+    }
+
+    fn memory(&self) -> &MemoryStore {
+        &self.0.memory
+    }
+
+    fn workers(&self) -> &Workers {
+        &self.0.workers
+    }
+
+    fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
     }
 
     /// Takes no new steps, waits up to `grace` for the running ones, then cancels them and waits for their results.

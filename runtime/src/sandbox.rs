@@ -11,4 +11,4 @@ mod state;
 pub use compile::compile;
 pub use engine::{ENGINE, configuration, engine_hash, worker_engine};
 pub use run::Runner;
-pub use state::StepState;
+pub use state::{StepState, Ways};

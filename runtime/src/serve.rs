@@ -1,18 +1,36 @@
 //! Puts the daemon together and takes it apart again.
 
-use std::{future::Future, io, path::Path, time::Duration};
+use std::{
+    future::Future,
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use tokio::task::JoinHandle;
+use serde_json::json;
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, spawn_blocking},
+};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
+    budget::Account,
     config::{BadConfig, Config, check},
-    lifecycle::Lifecycle,
+    journal::{
+        Entry, Filter, Health, Journal, JournalError, Kind, OpenError, Options, Payload, PayloadPolicy, ReadError,
+    },
+    lifecycle::{self, Lifecycle, Parts, Policies, PolicyError, ReadyTool, RecoverError, TENANT},
+    memory::{self, MemoryStore},
+    policy::ToolFacts,
     service::{self, ListenError, Listener},
-    store::{Components, DataDir, DataDirError, Workspaces},
+    step::{Digest, FIXED},
+    store::{Agent, Components, DataDir, DataDirError, Tool, Versions, Workspaces},
+    telemetry::{JournalStatus, Settings, Telemetry, TelemetryError, serve_metrics},
     wire::WorkerSetup,
-    worker::{CompileLimits, Compiler, Spawner, WorkerError, Workers},
+    worker::{Change, Changed, CompileLimits, Compiler, Spawner, WorkerError, Workers},
 };
 
 /// How long running steps may go on after the daemon was told to stop.
@@ -26,6 +44,7 @@ pub struct Daemon {
     addresses: Vec<String>,
     stop: CancellationToken,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    lifecycle: Lifecycle,
     _data_dir: DataDir,
 }
 
@@ -42,6 +61,22 @@ pub enum ServeError {
     Worker(#[from] WorkerError),
     #[error("cannot read `data_dir`: {0}")]
     Store(io::Error),
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    #[error("the journal cannot be read: {0}")]
+    ReadJournal(#[from] ReadError),
+    #[error("the journal cannot be written: {0}")]
+    WriteJournal(#[from] JournalError),
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    #[error("cannot open the memory store: {0}")]
+    Memory(#[from] memory::MemoryError),
+    #[error("the policies are not valid: {0}")]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    #[error("cannot listen on `listen.metrics`: {0}")]
+    Metrics(io::Error),
     #[error("cannot start a thread: {0}")]
     Spawner(io::Error),
     #[error("the server broke: {0}")]
@@ -49,30 +84,81 @@ pub enum ServeError {
 }
 
 impl Daemon {
-    /// Starts a daemon. It serves when this returns, and every wall of its first worker was verified.
-    pub async fn start(mut config: Config) -> Result<Self, ServeError> {
+    /// Starts a daemon. It serves when this returns, and every wall of its first worker was verified. `env` is asked
+    /// for the `OTEL_*` variables.
+    pub async fn start(mut config: Config, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ServeError> {
         check(&mut config)?;
         let data_dir = DataDir::open(&config.data_dir)?;
+        let metrics = config.listen.metrics.is_some();
+        let telemetry = Telemetry::start(Settings { service_version: env!("CARGO_PKG_VERSION"), metrics }, env)?;
+        let journal = open_journal(&config, &data_dir, &telemetry)?;
         let components = Components::open(&data_dir, config.limits.components).map_err(ServeError::Store)?;
         let workspaces = Workspaces::open(&data_dir, config.limits.workspaces).map_err(ServeError::Store)?;
+        let (spool, limits) = (data_dir.spool(), &config.limits);
+        let agents = Versions::<Agent>::open("agent", data_dir.agents(), spool.clone(), limits.agents);
+        let tools = Versions::<Tool>::open("tool", data_dir.tools(), spool, limits.tools).map_err(ServeError::Store)?;
+        let policies = Policies::load(config.policy.dir.as_deref(), &tool_facts(&tools))?;
+        let memory = MemoryStore::open(&data_dir.memory().join("memory.db"), memory_quota(&config))?;
+        let unknown = lifecycle::recover(&journal).await?;
+        if unknown > 0 {
+            warn!(unknown, "steps and host calls that an earlier daemon left unfinished are recorded as unknown");
+        }
+        let tenant = tenant_account(&config, &journal)?;
 
         let spawner = Spawner::start(PROGRAM.into()).map_err(ServeError::Spawner)?;
         let allow_missing = config.jail.allow_missing.clone();
-        let workers = Workers::new(spawner.clone(), worker_setup(&config, &data_dir), allow_missing.clone());
+        let setup = worker_setup(&config, &data_dir);
+        let workers = Workers::new(spawner.clone(), setup, allow_missing.clone(), count_workers(&telemetry));
         let compiler = Compiler::new(spawner, compile_limits(&config), allow_missing);
         let hello = workers.hello().await?;
         components.forget_other_engines(&hello.engine).map_err(ServeError::Store)?;
 
         let listener = Listener::bind(&config.listen).await?;
         let addresses = listener.addresses();
-        let lifecycle = Lifecycle::new(config, components, workspaces, workers, compiler, hello);
+        let started = json!({ "version": env!("CARGO_PKG_VERSION"), "engine": hello.engine, "walls": hello.walls });
+        journal.append(Entry::new(Kind::Started, TENANT, started))?;
+        let stated = json!(config).to_string().into_bytes();
+        let body = json!({ "digest": Digest::of(&stated).to_string() });
+        let payloads = vec![Payload { bytes: stated, media_type: "application/json".into() }];
+        journal.append(Entry { payloads, ..Entry::new(Kind::Configuration, TENANT, body) })?;
+        journal.append(policies.entry())?.await?;
+        let metrics = match config.listen.metrics {
+            Some(address) => Some(TcpListener::bind(address).await.map_err(ServeError::Metrics)?),
+            None => None,
+        };
+        let lifecycle = Lifecycle::new(Parts {
+            agents: agents.map_err(ServeError::Store)?,
+            config,
+            components,
+            workspaces,
+            tools,
+            memory,
+            journal,
+            policies,
+            telemetry: telemetry.clone(),
+            tenant,
+            workers,
+            compiler,
+            hello,
+        });
         let stop = CancellationToken::new();
+        if let Some(metrics) = metrics {
+            tokio::spawn(serve_metrics(metrics, telemetry, stop.clone()));
+        }
+        let watching = lifecycle.clone();
+        let until = stop.clone();
+        tokio::spawn(async move { watching.watch_policies(until).await });
+        let (reconciling, until) = (lifecycle.clone(), stop.clone());
+        tokio::spawn(async move { reconciling.reconcile(until).await });
+        let (sweeping, until) = (lifecycle.clone(), stop.clone());
+        tokio::spawn(async move { sweeping.sweep_memory(until).await });
         let drained = lifecycle.clone();
-        let serving = tokio::spawn(service::serve(lifecycle, listener, stop.clone().cancelled_owned(), async move {
-            drained.drain(DRAIN_GRACE).await;
-        }));
+        let serving =
+            tokio::spawn(service::serve(lifecycle.clone(), listener, stop.clone().cancelled_owned(), async move {
+                drained.drain(DRAIN_GRACE).await;
+            }));
         info!(?addresses, "serving");
-        Ok(Self { addresses, stop, serving, _data_dir: data_dir })
+        Ok(Self { addresses, stop, serving, lifecycle, _data_dir: data_dir })
     }
 
     /// Returns where callers connect, the Unix socket first.
@@ -80,7 +166,12 @@ impl Daemon {
         &self.addresses
     }
 
-    /// Serves until `stop` is done; then takes no new steps, lets the running ones end, and returns.
+    /// Returns what it runs steps with.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// Serves until `stop` is done; then takes no new steps, lets the running ones end, signs the journal, and returns.
     pub async fn serve_until(mut self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let ended = tokio::select! {
             ended = &mut self.serving => ended,
@@ -90,6 +181,17 @@ impl Daemon {
                 self.serving.await
             }
         };
+        let journal = self.lifecycle.journal().clone();
+        if let Ok(stopped) = journal.append(Entry::new(Kind::Stopped, TENANT, json!({}))) {
+            let _ = stopped.await; // a broken journal is broken already
+        }
+        let telemetry = self.lifecycle.telemetry().clone();
+        let closed = spawn_blocking(move || {
+            let closed = journal.close();
+            telemetry.shutdown();
+            closed
+        });
+        closed.await.map_err(|e| ServeError::Server(e.to_string()))??;
         ended.map_err(|e| ServeError::Server(e.to_string()))?.map_err(|e| ServeError::Server(e.to_string()))
     }
 }
@@ -101,7 +203,65 @@ pub async fn probe(scratch: &Path) -> Result<Vec<crate::wire::Wall>, ServeError>
     let spawner = Spawner::start(PROGRAM.into()).map_err(ServeError::Spawner)?;
     // Whatever is missing is for the caller to say.
     let all = crate::jail::WALLS.map(String::from).to_vec();
-    Ok(Workers::new(spawner, worker_setup(&config, &data_dir), all).hello().await?.walls)
+    Ok(Workers::new(spawner, worker_setup(&config, &data_dir), all, Arc::new(|_| ())).hello().await?.walls)
+}
+
+fn open_journal(config: &Config, data_dir: &DataDir, telemetry: &Telemetry) -> Result<Arc<Journal>, ServeError> {
+    let meters = telemetry.clone();
+    let options = Options {
+        payloads: PayloadPolicy {
+            keep: config.journal.keep_payloads,
+            bytes_max: config.journal.payload_bytes,
+            redact: config.journal.redact.clone(),
+        },
+        checkpoint_interval: Duration::from_secs(config.journal.checkpoint_seconds),
+        on_commit: Some(Box::new(move |records, took| meters.meters().journal_commit(took, records))),
+        ..Options::default()
+    };
+    let (journal, opened) = Journal::open(&data_dir.journal(), options)?;
+    info!(records = opened.records, recovered = opened.recovered, "journal open");
+    let journal = Arc::new(journal);
+    let watched = Arc::downgrade(&journal);
+    telemetry.meters().watch_journal(move || match watched.upgrade() {
+        Some(journal) => {
+            JournalStatus { queued: journal.queued() as u64, accepting: journal.health() == Health::Healthy }
+        }
+        None => JournalStatus { queued: 0, accepting: false },
+    });
+    Ok(journal)
+}
+
+fn count_workers(telemetry: &Telemetry) -> Changed {
+    let telemetry = telemetry.clone();
+    Arc::new(move |change| match change {
+        Change::Started => telemetry.meters().worker_started(),
+        Change::Ended => telemetry.meters().worker_ended(false),
+        Change::Lost => telemetry.meters().worker_ended(true),
+    })
+}
+
+/// Returns the tenant's account, with what the journal says that it spent within the last window.
+fn tenant_account(config: &Config, journal: &Journal) -> Result<Account, ServeError> {
+    let tenant = &config.budgets.tenant;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = now.saturating_sub(tenant.window()).as_millis() as u64;
+    let prior = lifecycle::spent(journal, Filter { since_ms: Some(since), ..Filter::default() })?;
+    Ok(Account::windowed("tenant", tenant.amounts(), tenant.window()).with_spent(prior))
+}
+
+fn tool_facts(tools: &Versions<Tool>) -> Vec<ToolFacts> {
+    let ready = tools.all().into_iter().filter_map(|tool| ReadyTool::new(tool).ok());
+    ready.map(|tool| tool.facts).collect()
+}
+
+fn memory_quota(config: &Config) -> memory::Quota {
+    let limits = &config.limits;
+    memory::Quota {
+        bytes: limits.memory_space_bytes,
+        keys: limits.memory_space_keys,
+        value_bytes: limits.memory_value_bytes,
+        spaces: limits.memory_spaces,
+    }
 }
 
 fn worker_setup(config: &Config, data_dir: &DataDir) -> WorkerSetup {
@@ -114,7 +274,8 @@ fn worker_setup(config: &Config, data_dir: &DataDir) -> WorkerSetup {
         artifacts: data_dir.artifacts(),
         read_write: paths(true).chain([data_dir.workspaces()]).collect(),
         read_only: paths(false).collect(),
-        slots: config.limits.concurrent_steps as u32,
+        // A step makes one call at a time, so at most one tool runs at each depth inside it.
+        slots: config.limits.concurrent_steps as u32 * (1 + FIXED.tool_depth),
         memory_bytes_max: config.limits.memory_bytes.max,
         file_bytes_max: config.limits.workspace_bytes.max.max(largest_mount.unwrap_or(0)),
     }

@@ -1,12 +1,16 @@
 //! The callers' contract over gRPC. Beside it only `serve` and the command line's client say `tonic`.
 
+mod agents;
+mod audit;
 mod callers;
 mod components;
 mod convert;
 mod listen;
+mod policies;
 mod status;
 mod steps;
 mod system;
+mod tools;
 mod upload;
 mod workspaces;
 
@@ -14,7 +18,8 @@ use std::{future::Future, time::Duration};
 
 use http_body_util::BodyExt as _;
 use palisade_proto::v1::{
-    components_server::ComponentsServer, steps_server::StepsServer, system_server::SystemServer,
+    agents_server::AgentsServer, audit_server::AuditServer, components_server::ComponentsServer,
+    policies_server::PoliciesServer, steps_server::StepsServer, system_server::SystemServer, tools_server::ToolsServer,
     workspaces_server::WorkspacesServer,
 };
 use tonic::{Code, Status, body::Body, codegen::http::Request, service::InterceptorLayer, transport::Server};
@@ -73,6 +78,10 @@ pub async fn serve(
         .add_service(service!(StepsServer, steps::Service(lifecycle.clone())))
         .add_service(service!(ComponentsServer, components::Service(lifecycle.clone())))
         .add_service(service!(WorkspacesServer, workspaces::Service(lifecycle.clone())))
+        .add_service(service!(AgentsServer, agents::Service(lifecycle.clone())))
+        .add_service(service!(ToolsServer, tools::Service(lifecycle.clone())))
+        .add_service(service!(PoliciesServer, policies::Service(lifecycle.clone())))
+        .add_service(service!(AuditServer, audit::Service::new(lifecycle.clone())))
         .add_service(service!(SystemServer, system::Service(lifecycle)))
         .add_service(health_service);
     if let Ok(service) = reflection(palisade_proto::DESCRIPTORS).build_v1() {
@@ -113,7 +122,8 @@ fn whole_or_aborted(request: Request<Body>) -> Request<Body> {
 async fn set_health(health: &HealthReporter, serving: bool) {
     use tonic_health::ServingStatus::{NotServing, Serving};
     let status = if serving { Serving } else { NotServing };
-    for service in ["", "palisade.v1.Steps", "palisade.v1.Components", "palisade.v1.Workspaces", "palisade.v1.System"] {
-        health.set_service_status(service, status).await;
+    health.set_service_status("", status).await;
+    for service in ["Agents", "Audit", "Components", "Policies", "Steps", "System", "Tools", "Workspaces"] {
+        health.set_service_status(format!("palisade.v1.{service}"), status).await;
     }
 }

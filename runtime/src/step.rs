@@ -14,4 +14,4 @@ pub use digest::{BadDigest, Digest};
 pub use limits::{BadLimit, FIELD_BYTES, FIXED, Fixed, Range, StepLimits};
 pub use name::{BadName, Name, ToolName, Version};
 pub use outcome::{Event, Failure, Level, Outcome, Stream, Usage};
-pub use spec::{Kind, Mount, Quota, StepSpec};
+pub use spec::{Kind, Mount, Quota, StepSpec, Task, ToolDescription};

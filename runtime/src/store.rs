@@ -1,10 +1,13 @@
-//! What the daemon keeps on disk: components, their compiled artifacts, and workspaces.
+//! What the daemon keeps on disk: components, their compiled artifacts, workspaces, and what is registered.
 //!
 //! ```text
 //! data_dir/lock                               one daemon at a time
 //!          components/<hex>.wasm, <hex>.json  as pushed; what they are
 //!          aliases/<alias>                    a digest
 //!          artifacts/<engine>/<hex>.cwasm     compiled; can be deleted at any time
+//!          agents/, tools/                    a file for each version: <name>@<version>.json
+//!          journal/                           see `journal`
+//!          memory/                            see `memory`
 //!          spool/                             half-done work, emptied at start
 //!          tenants/<tenant>/workspaces/<id>/  the files of a workspace
 //!          tenants/<tenant>/quotas/<id>.json  its quota
@@ -13,13 +16,17 @@
 mod components;
 mod durable;
 mod lock;
+mod registry;
 #[cfg(test)]
 mod tests;
+mod versions;
 pub mod workspace_files;
 mod workspaces;
 
 pub use components::{Component, ComponentError, Components};
 pub use lock::{DataDir, DataDirError};
+pub use registry::{Agent, Tool};
+pub use versions::{VersionError, Versioned, Versions};
 pub use workspaces::{Lease, Workspace, WorkspaceError, Workspaces};
 
 /// Returns 128 random bits as hex digits: a name that nobody can guess or has used.

@@ -16,9 +16,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    host::Outlet,
+    host::{Gate, Outlet, Trees},
     jail::{self, Access, Jail, Role},
-    sandbox::{self, Runner},
+    sandbox::{self, Runner, Ways},
     step::{FIXED, StepSpec},
     wire::{self, EVENT_WINDOW, FromWorker, Outbox, ToWorker, Wall, WireError, WorkerSetup},
 };
@@ -58,6 +58,7 @@ async fn serve(runner: Arc<Runner>, socket: OwnedFd, walls: Vec<Wall>, engine: S
 struct Running {
     cancel: CancellationToken,
     window: Arc<Semaphore>,
+    ways: Ways,
 }
 
 type Steps = Arc<Mutex<HashMap<u64, Running>>>;
@@ -68,11 +69,23 @@ async fn read_requests(runner: Arc<Runner>, mut reader: OwnedReadHalf, frames: O
     let lock = || steps.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         match wire::read(&mut reader).await {
-            Ok(ToWorker::Run { step, spec }) => {
+            Ok(ToWorker::Run { step, caller, spec }) => {
                 let (cancel, window) = (CancellationToken::new(), Arc::new(Semaphore::new(EVENT_WINDOW)));
-                lock().insert(step, Running { cancel: cancel.clone(), window: window.clone() });
-                let outlet = Outlet::new(step, frames.clone(), window);
-                tokio::spawn(run(runner.clone(), step, *spec, outlet, cancel, frames.clone(), steps.clone()));
+                let mut running = lock();
+                let caller = caller.and_then(|caller| running.get(&caller)).map(|caller| &caller.ways.trees);
+                let ways = Ways {
+                    outlet: Outlet::new(step, frames.clone(), window.clone()),
+                    gate: Gate::new(step, frames.clone()),
+                    trees: Trees::of(&spec.mounts, caller),
+                };
+                running.insert(step, Running { cancel: cancel.clone(), window, ways: ways.clone() });
+                drop(running);
+                tokio::spawn(run(runner.clone(), step, *spec, ways, cancel, frames.clone(), steps.clone()));
+            }
+            Ok(ToWorker::Answer { step, call, answer }) => {
+                if let Some(running) = lock().get(&step) {
+                    running.ways.gate.answer(call, answer);
+                }
             }
             Ok(ToWorker::Credit { step, events }) => {
                 if let Some(running) = lock().get(&step) {
@@ -95,12 +108,12 @@ async fn run(
     runner: Arc<Runner>,
     step: u64,
     spec: StepSpec,
-    outlet: Outlet,
+    ways: Ways,
     cancel: CancellationToken,
     frames: Outbox,
     steps: Steps,
 ) {
-    let (outcome, usage) = runner.run(spec, outlet, &cancel).await;
+    let (outcome, usage) = runner.run(spec, ways, &cancel).await;
     steps.lock().unwrap_or_else(PoisonError::into_inner).remove(&step);
     match wire::encode(&FromWorker::Done { step, outcome, usage }) {
         Ok(frame) => drop(frames.send(&frame).await), // fails only if the daemon is gone

@@ -5,11 +5,12 @@
 mod compiler;
 mod pool;
 mod process;
+mod running;
 mod steps;
 #[cfg(test)]
 mod tests;
 
 pub use compiler::{CompileError, CompileLimits, Compiled, Compiler};
-pub use pool::{Hello, WorkerError, Workers};
+pub use pool::{Change, Changed, Hello, WorkerError, Workers};
 pub use process::Spawner;
-pub use steps::{Message, Running};
+pub use running::{Events, Next, Running};

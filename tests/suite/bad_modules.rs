@@ -1,14 +1,14 @@
 use palisade_proto::v1;
 use tonic::Code;
 
-use crate::harness::{Daemon, guest, reason};
+use crate::harness::{Daemon, SEEDED, guest, reason};
 
 /// Pushes what must be refused, and checks that nothing of it is left.
 async fn refused(daemon: &Daemon, bytes: &[u8]) -> (String, String) {
     let status = daemon.push(bytes).await.expect_err("it must be refused");
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     let listed = daemon.components().list_components(v1::ListComponentsRequest::default()).await.unwrap();
-    assert_eq!(listed.into_inner().components.len(), 2, "only what the test was seeded with is kept");
+    assert_eq!(listed.into_inner().components.len(), SEEDED, "only what the test was seeded with is kept");
     let spooled = std::fs::read_dir(daemon.dir.path().join("data/spool")).unwrap().count();
     assert_eq!(spooled, 0, "nothing half-done is left");
     (reason(&status), status.message().to_owned())

@@ -5,7 +5,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, guest, palisade, root};
+use crate::harness::{Daemon, SEEDED, guest, palisade, root};
 
 fn said(output: &Output) -> (String, String) {
     (String::from_utf8_lossy(&output.stdout).into(), String::from_utf8_lossy(&output.stderr).into())
@@ -117,7 +117,7 @@ async fn components_and_workspaces_are_managed_from_the_shell() {
     assert!(
         cli(&["component", "push", guest("repo_auditor").to_str().unwrap(), "--alias", "auditor"]).contains("auditor")
     );
-    assert_eq!(cli(&["component", "list", "-o", "json"]).lines().count(), 3);
+    assert_eq!(cli(&["component", "list", "-o", "json"]).lines().count(), SEEDED + 1);
     assert!(cli(&["component", "inspect", "auditor"]).contains("palisade:agent/run@0.1.0"));
     cli(&["component", "delete", "auditor"]);
     assert!(cli(&["workspace", "create", "w", "--bytes", "1MiB"]).contains("1048576"));

@@ -2,7 +2,7 @@ use palisade_proto::v1::{self, component::Kind, push_component_request::Message}
 use serde_json::json;
 use tonic::Code;
 
-use crate::harness::{Daemon, field, guest, probe, reason};
+use crate::harness::{Daemon, SEEDED, field, guest, probe, reason};
 
 fn tool() -> Vec<u8> {
     let tool = r#"(component
@@ -63,7 +63,7 @@ async fn components_are_listed_in_pages() {
             break;
         }
     }
-    assert_eq!(seen.len(), 3);
+    assert_eq!(seen.len(), SEEDED + 1);
     assert!(seen.is_sorted());
     for request in [
         v1::ListComponentsRequest { page_size: -1, ..Default::default() },
@@ -105,8 +105,12 @@ async fn a_deleted_component_is_gone_with_its_alias_and_artifact() {
     assert_eq!(daemon.run(probe(json!([]))).await.err().unwrap().code(), Code::NotFound);
     let data = daemon.dir.path().join("data");
     let engine = std::fs::read_dir(data.join("artifacts")).unwrap().next().unwrap().unwrap().path();
-    assert_eq!(std::fs::read_dir(engine).unwrap().count(), 1, "the other component's artifact is left");
-    assert_eq!(std::fs::read_dir(data.join("components")).unwrap().count(), 2, "and its bytes and record");
+    assert_eq!(std::fs::read_dir(engine).unwrap().count(), SEEDED - 1, "the other components' artifacts are left");
+    assert_eq!(
+        std::fs::read_dir(data.join("components")).unwrap().count(),
+        2 * (SEEDED - 1),
+        "and their bytes and records"
+    );
 }
 
 #[tokio::test]

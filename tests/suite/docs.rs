@@ -1,8 +1,14 @@
 use std::{fs, path::Path};
 
-use palisade::config::{Limits, Row};
+use palisade::{
+    config::{Budgets, Limits, Row},
+    lifecycle::CODES,
+};
 
-use crate::{harness::root, tidy::files};
+use crate::{
+    harness::root,
+    tidy::{files, runtime},
+};
 
 #[test]
 fn every_relative_link_leads_somewhere() {
@@ -45,8 +51,34 @@ fn the_table_of_limits_is_the_code() {
         .map(|line| line.split('|').skip(1).take(4).map(|cell| cell.trim().trim_matches('`').to_owned()).collect())
         .collect();
     let row = |row: Row| vec![row.name.to_owned(), row.unit.to_owned(), row.default.to_string(), row.max.to_string()];
-    let held: Vec<_> = Limits::default().rows().into_iter().chain(Limits::fixed_rows()).map(row).collect();
+    let held = Limits::default().rows();
+    let held = held.into_iter().chain(Budgets::default().rows()).chain(Limits::fixed_rows());
+    let held: Vec<_> = held.map(row).collect();
     assert_eq!(documented, held);
+}
+
+#[test]
+fn the_catalogue_of_denials_is_the_code() {
+    let text = fs::read_to_string(root().join("docs/denials.md")).unwrap();
+    let cells = |line: &str| -> Vec<String> {
+        line.split('|').skip(1).take(2).map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
+    };
+    let documented: Vec<_> = text.lines().filter(|line| line.starts_with("| `")).map(cells).collect();
+    let known: Vec<_> = CODES.iter().map(|(code, class)| vec![(*code).to_owned(), (*class).to_owned()]).collect();
+    assert_eq!(documented, known);
+    // And every code that the gate gives is in the list.
+    for (file, text) in
+        runtime().into_iter().filter(|(file, _)| file.starts_with("lifecycle/") || file == "policy/explain.rs")
+    {
+        for giver in ["refused(\"", "denied(\"", "invalid(\"", "failed(\"", "unavailable(\"", "=> \"POLICY_"] {
+            for at in text.split(giver).skip(1) {
+                let code = at.split('"').next().unwrap();
+                let code = if giver.contains("POLICY_") { format!("POLICY_{code}") } else { code.to_owned() };
+                let is_code = code.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+                assert!(!is_code || CODES.iter().any(|(known, _)| *known == code), "{file} gives {code}");
+            }
+        }
+    }
 }
 
 #[test]

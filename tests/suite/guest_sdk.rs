@@ -10,7 +10,7 @@ fn a_new_step_compiles_passes_its_test_and_runs_at_the_first_try() {
     assert!(created.success());
     let project = dir.path().join("greet-people");
     let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into).join("new-step");
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into).join("new-project");
     let cargo = |arguments: &[&str]| {
         let status = Command::new(env!("CARGO"))
             .args(arguments)
@@ -31,6 +31,32 @@ fn a_new_step_compiles_passes_its_test_and_runs_at_the_first_try() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "{\"greeting\":\"Hello, Ada!\"}\n");
+}
+
+#[test]
+fn a_new_tool_compiles_passes_its_test_and_is_registered_at_the_first_try() {
+    guest("probe"); // so that cargo has what the SDK needs
+    let dir = tempfile::tempdir().unwrap();
+    let created = palisade().args(["new", "tool", "look-up"]).current_dir(dir.path()).status().unwrap();
+    assert!(created.success());
+    let project = dir.path().join("look-up");
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into).join("new-project");
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(arguments).arg("--quiet").env("CARGO_TARGET_DIR", &target).current_dir(&project);
+        assert!(cargo.status().unwrap().success(), "cargo {arguments:?}");
+    };
+    std::fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
+    cargo(&["test"]);
+    cargo(&["build", "--target", "wasm32-wasip2"]);
+    let registered = palisade()
+        .args(["tool", "register", "--name", "look.up", "--version", "1", "--effect", "read", "--data-dir"])
+        .args([dir.path().join("data"), target.join("wasm32-wasip2/debug/look_up.wasm")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&registered.stdout);
+    assert!(registered.status.success() && said.contains("look.up@1"), "{said}{registered:?}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Starts a daemon of one test's own, with the test guests pushed, and speaks to it.
 
+mod steps;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -10,10 +12,11 @@ use std::{
 };
 
 use palisade_proto::v1::{
-    self, components_client::ComponentsClient, run_step_response::Message, step_result::Outcome,
-    steps_client::StepsClient, system_client::SystemClient, workspaces_client::WorkspacesClient,
+    self, Effect, agents_client::AgentsClient, audit_client::AuditClient, components_client::ComponentsClient,
+    policies_client::PoliciesClient, run_step_response::Message, steps_client::StepsClient,
+    system_client::SystemClient, tools_client::ToolsClient, workspaces_client::WorkspacesClient,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tonic::{
     Status,
@@ -21,12 +24,17 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
+pub use steps::{Ran, asked, limited, probe, seconds, tester, within};
+
 /// No test waits longer for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn palisade() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
-    command.env_remove("PALISADE_ENDPOINT").env_remove("PALISADE_CONFIG");
+    command.env_remove("PALISADE_ENDPOINT").env_remove("PALISADE_CONFIG").env_remove("PALISADE_POLICIES");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")) {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -40,7 +48,8 @@ pub fn guest(name: &str) -> PathBuf {
     let folder = GUESTS.get_or_init(|| {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--profile", "guest", "--target", "wasm32-wasip2"])
-            .args(["-p", "palisade-test-guests", "-p", "repo-auditor"])
+            .args(["-p", "palisade-test-guests", "-p", "palisade-test-tool", "-p", "palisade-test-liar"])
+            .args(["-p", "repo-auditor"])
             .current_dir(root())
             .status()
             .unwrap();
@@ -51,15 +60,18 @@ pub fn guest(name: &str) -> PathBuf {
     folder.join(format!("{name}.wasm"))
 }
 
-/// A data directory with `probe` and `command` pushed and compiled, to be copied: compiling takes longer than a test.
+/// Components of a data directory as tests begin with it.
+pub const SEEDED: usize = 3;
+
+/// A data directory with `probe`, `command` and `tool` pushed and compiled, to be copied: compiling takes longer than a test.
 fn seeded() -> &'static Path {
     static SEEDED: OnceLock<TempDir> = OnceLock::new();
     SEEDED
         .get_or_init(|| {
             let dir = tempfile::tempdir().unwrap();
-            for name in ["probe", "command"] {
+            for (name, alias) in [("probe", "probe"), ("command", "command"), ("probe_tool", "tool")] {
                 let pushed = palisade()
-                    .args(["component", "push", "--alias", name, "--data-dir"])
+                    .args(["component", "push", "--alias", alias, "--data-dir"])
                     .args([dir.path(), &guest(name)])
                     .output()
                     .unwrap();
@@ -68,6 +80,16 @@ fn seeded() -> &'static Path {
             dir
         })
         .path()
+}
+
+/// What every governed daemon's policies begin with.
+const RUN: &str = "@id(\"run\") permit (principal, action == Palisade::Action::\"RunStep\", resource);\n";
+
+/// Writes the policies of a governed daemon.
+pub fn write_policies(dir: &Path, policies: &str) {
+    let file = dir.join("policies/test.cedar");
+    fs::write(file.with_extension("new"), format!("{RUN}{policies}")).unwrap();
+    fs::rename(file.with_extension("new"), file).unwrap();
 }
 
 /// A running daemon. It is killed when the test ends.
@@ -90,31 +112,23 @@ impl Daemon {
         Self::launch(dir, extra, palisade()).await
     }
 
+    /// Starts a daemon with these policies beside the one that lets everybody run everything.
+    pub async fn governed(policies: &str, extra: &str) -> Self {
+        let dir = data_dir();
+        fs::create_dir(dir.path().join("policies")).unwrap();
+        write_policies(dir.path(), policies);
+        let extra = format!("{extra}\n[policy]\ndir = {:?}\n", dir.path().join("policies"));
+        Self::launch(dir, &extra, palisade()).await
+    }
+
     /// Starts a daemon in `dir` through `command`, which ends with the arguments of `serve`.
-    pub async fn launch(dir: TempDir, extra: &str, mut command: Command) -> Self {
+    pub async fn launch(dir: TempDir, extra: &str, command: Command) -> Self {
         let config = dir.path().join("palisade.toml");
-        let socket = dir.path().join("p.sock");
         let (data, listen) = (dir.path().join("data"), if extra.contains("[listen]") { "" } else { "[listen]\n" });
         let text = format!("data_dir = {data:?}\n{listen}");
         // `extra` may have its own [listen]; the socket is given on the command line either way.
         fs::write(&config, format!("{text}{extra}")).unwrap();
-        let mut child = command
-            .arg("serve")
-            .args([Path::new("--config"), &config, Path::new("--socket"), &socket])
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(dir.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let expected = 1 + usize::from(extra.contains("tcp ="));
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let addresses: Vec<String> = lines.take(expected).map(Result::unwrap).collect();
-        assert_eq!(
-            addresses.len(),
-            expected,
-            "it did not serve: {}",
-            fs::read_to_string(dir.path().join("log")).unwrap()
-        );
-        let channel = Endpoint::from_shared(format!("unix:{}", socket.display())).unwrap().connect().await.unwrap();
+        let (child, addresses, channel) = start(dir.path(), 1 + usize::from(extra.contains("tcp =")), command).await;
         Self { dir, child, channel, addresses }
     }
 
@@ -132,6 +146,22 @@ impl Daemon {
 
     pub fn workspaces(&self) -> WorkspacesClient<Channel> {
         WorkspacesClient::new(self.channel.clone())
+    }
+
+    pub fn agents(&self) -> AgentsClient<Channel> {
+        AgentsClient::new(self.channel.clone())
+    }
+
+    pub fn tools(&self) -> ToolsClient<Channel> {
+        ToolsClient::new(self.channel.clone())
+    }
+
+    pub fn policies(&self) -> PoliciesClient<Channel> {
+        PoliciesClient::new(self.channel.clone())
+    }
+
+    pub fn audit(&self) -> AuditClient<Channel> {
+        AuditClient::new(self.channel.clone())
     }
 
     pub fn system(&self) -> SystemClient<Channel> {
@@ -166,6 +196,46 @@ impl Daemon {
         self.run(probe(acts)).await.unwrap().outcomes()
     }
 
+    /// Registers the probe's tool under a name.
+    pub async fn tool(&self, name: &str, effect: Effect) -> Result<v1::Tool, Status> {
+        self.tool_version(name, "1", effect).await
+    }
+
+    pub async fn tool_version(&self, name: &str, version: &str, effect: Effect) -> Result<v1::Tool, Status> {
+        let request = v1::RegisterToolRequest {
+            name: name.into(),
+            version: version.into(),
+            component: "tool".into(),
+            effect: effect.into(),
+            labels: Vec::new(),
+        };
+        Ok(self.tools().register_tool(request).await?.into_inner())
+    }
+
+    /// Registers the probe as the agent `tester`, with this at the end of its manifest.
+    pub async fn agent(&self, manifest: &str) -> Result<v1::RegisterAgentResponse, Status> {
+        self.register(&tester("1", manifest), false).await
+    }
+
+    pub async fn register(&self, manifest: &str, allow_wider: bool) -> Result<v1::RegisterAgentResponse, Status> {
+        let request = v1::RegisterAgentRequest { manifest: manifest.into(), allow_wider, validate_only: false };
+        Ok(self.agents().register_agent(request).await?.into_inner())
+    }
+
+    /// Makes the agent `tester` do `acts` and returns what became of each.
+    pub async fn ask(&self, acts: Value) -> Vec<String> {
+        self.run(asked(acts)).await.unwrap().outcomes()
+    }
+
+    /// Returns the journal's records of these kinds, parsed.
+    pub async fn records(&self, kinds: &[&str]) -> Vec<Value> {
+        let kinds = kinds.iter().map(ToString::to_string).collect();
+        let filter = Some(v1::RecordFilter { kinds, ..Default::default() });
+        let request = v1::ListRecordsRequest { filter, page_size: 1000, ..Default::default() };
+        let listed = self.audit().list_records(request).await.unwrap().into_inner();
+        listed.records.iter().map(|record| serde_json::from_str(&record.canonical).unwrap()).collect()
+    }
+
     /// Pushes bytes.
     pub async fn push(&self, bytes: &[u8]) -> Result<v1::Component, Status> {
         self.push_as(bytes, v1::PushHeader::default()).await
@@ -181,6 +251,26 @@ impl Daemon {
         let mut components = self.components();
         let pushed = components.push_component(tokio_stream::iter(messages));
         Ok(tokio::time::timeout(PATIENCE, pushed).await.expect("pushed in time")?.into_inner())
+    }
+
+    /// Stops the daemon as an operator does, and starts it again on the same data.
+    pub async fn restart(mut self) -> Self {
+        self.stop().await;
+        self.again().await
+    }
+
+    /// Starts the daemon again, after it ended, with the same configuration.
+    pub async fn again(mut self) -> Self {
+        let (child, addresses, channel) = start(self.dir.path(), 1, palisade()).await;
+        let _ = self.child.wait();
+        (self.child, self.addresses, self.channel) = (child, addresses, channel);
+        self
+    }
+
+    /// Stops the daemon with SIGTERM, and waits until it has ended.
+    pub async fn stop(&mut self) {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success(), "{}", self.log());
     }
 
     /// Returns the process ids of the daemon's children.
@@ -209,6 +299,23 @@ impl Drop for Daemon {
     }
 }
 
+/// Starts what is configured in `dir`; returns the process, its addresses and a connection.
+async fn start(dir: &Path, expected: usize, mut command: Command) -> (Child, Vec<String>, Channel) {
+    let socket = dir.join("p.sock");
+    let mut child = command
+        .arg("serve")
+        .args([Path::new("--config"), &dir.join("palisade.toml"), Path::new("--socket"), &socket])
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(dir.join("log")).unwrap())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let addresses: Vec<String> = lines.take(expected).map(Result::unwrap).collect();
+    assert_eq!(addresses.len(), expected, "it did not serve: {}", fs::read_to_string(dir.join("log")).unwrap());
+    let channel = Endpoint::from_shared(format!("unix:{}", socket.display())).unwrap().connect().await.unwrap();
+    (child, addresses, channel)
+}
+
 /// Returns a temporary directory with a seeded data directory in it.
 pub fn data_dir() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -227,64 +334,6 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
-}
-
-/// A step that ended.
-pub struct Ran {
-    pub accepted: v1::StepAccepted,
-    pub events: Vec<v1::StepEvent>,
-    pub result: v1::StepResult,
-}
-
-impl Ran {
-    pub fn outcome(&self) -> Outcome {
-        self.result.outcome()
-    }
-
-    pub fn failure(&self) -> &v1::StepFailure {
-        self.result.failure.as_ref().expect("the step failed")
-    }
-
-    pub fn usage(&self) -> &v1::StepUsage {
-        self.result.usage.as_ref().unwrap()
-    }
-
-    /// Returns what the probe says of each of its acts.
-    pub fn outcomes(&self) -> Vec<String> {
-        assert_eq!(self.outcome(), Outcome::Succeeded, "{:?}", self.result);
-        let output: Value = serde_json::from_slice(&self.result.output).unwrap();
-        output["outcomes"].as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned()).collect()
-    }
-
-    /// Returns standard output, or standard error.
-    pub fn output(&self, stream: v1::output_chunk::Stream) -> String {
-        let chunks = self.events.iter().filter_map(|event| match &event.kind {
-            Some(v1::step_event::Kind::Output(chunk)) if chunk.stream() == stream => Some(chunk.data.to_vec()),
-            _ => None,
-        });
-        String::from_utf8(chunks.flatten().collect()).unwrap()
-    }
-}
-
-/// Returns a request that makes the probe do `acts`.
-pub fn probe(acts: Value) -> v1::RunStepRequest {
-    let input = serde_json::to_vec(&json!({ "acts": acts })).unwrap();
-    v1::RunStepRequest { component: "probe".into(), input, ..Default::default() }
-}
-
-/// Returns the same request with a workspace.
-pub fn within(workspace: &str, mut request: v1::RunStepRequest) -> v1::RunStepRequest {
-    request.workspace = format!("workspaces/{workspace}");
-    request
-}
-
-pub fn limited(mut request: v1::RunStepRequest, limits: v1::StepLimits) -> v1::RunStepRequest {
-    request.limits = Some(limits);
-    request
-}
-
-pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
 /// Returns the stable reason of a refusal.

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod agents;
 mod bad_modules;
+mod budgets;
 mod callers;
 mod cli;
+mod cli_governed;
 mod commands;
 mod components;
 mod disk_full;
@@ -12,16 +15,22 @@ mod docs;
 mod environment;
 mod events;
 mod filesystem;
+mod gate;
 mod guest_sdk;
 mod harness;
+mod journal;
 mod limits;
+mod memory;
+mod policies;
 mod requests;
 mod shutdown;
 mod sockets;
 mod stdio;
 mod steps;
 mod system;
+mod telemetry;
 mod tidy;
+mod tools;
 mod walls;
 mod workers;
 mod workspaces;

@@ -1,8 +1,18 @@
 //! What can be typed.
 
+mod agent;
+mod audit;
+mod policy;
+mod tool;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use agent::Agent;
+pub use audit::{Audit, Filter};
+pub use policy::Policy;
+pub use tool::{Effect, Tool};
 
 /// Runs agent steps that nobody has to trust.
 #[derive(Parser)]
@@ -12,7 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     propagate_version = true,
     after_help = "\
 Exit codes:
-  0  success                         5  the step did not succeed
+  0  success                         5  the step, a case or a verification did not succeed
   1  any other failure               6  a limit of time or a deadline
   2  wrong usage or request          7  the daemon cannot be reached or has no room
   3  not found                     130  interrupted
@@ -22,6 +32,7 @@ Exit codes:
 Examples:
   palisade new step greet                       write a step
   palisade run greet.wasm --input input.json    run it, in two walls
+  palisade audit timeline                       what it did, and why it was allowed
   palisade serve --config palisade.toml         serve callers
   palisade doctor                               what walls this host offers"
 )]
@@ -33,7 +44,7 @@ pub struct Arguments {
 }
 
 /// Where to and how to print.
-#[derive(Args)]
+#[derive(Clone, Args)]
 pub struct Common {
     /// The daemon to talk to: `unix:/path` or `http://127.0.0.1:port`. Without it, a daemon of this command's own
     /// runs inside it.
@@ -42,6 +53,10 @@ pub struct Common {
     /// Where the command's own daemon keeps components and workspaces [default: ~/.local/share/palisade].
     #[arg(long, global = true, env = "PALISADE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// The directory of *.cedar files by which the command's own daemon decides; without it, a step runs and can do
+    /// nothing outside. A daemon at --endpoint decides by its own.
+    #[arg(long, global = true, env = "PALISADE_POLICIES", value_name = "DIR")]
+    pub policies: Option<PathBuf>,
     /// How to print data.
     #[arg(short, long, global = true, value_enum, default_value = "table")]
     pub output: Output,
@@ -68,6 +83,18 @@ pub enum Command {
     /// Create, fill, read and delete workspaces.
     #[command(subcommand)]
     Workspace(Workspace),
+    /// Register and look at agents: components, each with all that it may reach.
+    #[command(subcommand)]
+    Agent(Agent),
+    /// Register and look at tools that agents may call.
+    #[command(subcommand)]
+    Tool(Tool),
+    /// Show, check, test and explain policies.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Read, export and verify the journal.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Print what the daemon is and what it holds to: version, walls, limits, mounts.
     Info,
     /// Write a new project.
@@ -110,10 +137,14 @@ Examples:
   palisade run step.wasm --input - < input.json
   palisade run auditor --mount ./src:/repo:ro --fuel 5000000000
   palisade run program.wasm -- --version
+  palisade run agents/support-desk --input '{\"ticket\":7}' --job morning
   palisade run auditor --endpoint unix:/run/palisade/palisade.sock --mount source:/repo")]
 pub struct Run {
-    /// A WebAssembly file, a digest or an alias.
+    /// A WebAssembly file, a digest, an alias, or `agents/NAME[@VERSION]`.
     pub target: String,
+    /// Count what it uses against this job's budget.
+    #[arg(long, value_name = "NAME")]
+    pub job: Option<String>,
     /// JSON text, a file, or `-` for standard input: a step's payload, a command's standard input.
     #[arg(long, short, value_name = "JSON|FILE|-", allow_hyphen_values = true)]
     pub input: Option<String>,
@@ -136,6 +167,18 @@ pub struct Run {
     /// Wall-clock time: seconds, or with ms, s, m or h.
     #[arg(long, value_parser = milliseconds, allow_hyphen_values = true)]
     pub timeout: Option<i64>,
+    /// Of the agent's tools, leave it only this one. Can be repeated; memory spaces are then left out, too, unless
+    /// --only-space names them.
+    #[arg(long, value_name = "NAME")]
+    pub only_tool: Vec<String>,
+    /// Of the agent's memory spaces, leave it only this one. Can be repeated; tools are then left out, too, unless
+    /// --only-tool names them.
+    #[arg(long, value_name = "NAME")]
+    pub only_space: Vec<String>,
+    /// Write a signed checkpoint of the journal, which covers the result, to this file: keep it, and the journal cannot
+    /// be rewritten behind your back.
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Option<PathBuf>,
     /// End with the command's own exit code.
     #[arg(long)]
     pub exit_code: bool,
@@ -205,6 +248,15 @@ pub enum New {
     /// Write a step: a crate that compiles and passes its test.
     #[command(after_help = "Example:\n  palisade new step greet && cd greet && cargo test")]
     Step {
+        /// The crate's name, and the folder's.
+        name: String,
+        /// Depend on the SDK in this folder instead of a copy of it in the project.
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+    /// Write a tool: a crate that compiles and passes its test, for agents to call.
+    #[command(after_help = "Example:\n  palisade new tool look-up && cd look-up && cargo test")]
+    Tool {
         /// The crate's name, and the folder's.
         name: String,
         /// Depend on the SDK in this folder instead of a copy of it in the project.

@@ -3,7 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use palisade_proto::v1::{
-    components_client::ComponentsClient, steps_client::StepsClient, system_client::SystemClient,
+    agents_client::AgentsClient, audit_client::AuditClient, components_client::ComponentsClient,
+    policies_client::PoliciesClient, steps_client::StepsClient, system_client::SystemClient, tools_client::ToolsClient,
     workspaces_client::WorkspacesClient,
 };
 use tokio::time::{Instant, sleep};
@@ -37,6 +38,9 @@ impl Client {
     /// Connects. `mounts` are directories for a daemon of our own.
     pub async fn connect(common: &Common, mounts: Vec<Mount>) -> Result<Self, Failure> {
         match &common.endpoint {
+            Some(_) if common.policies.is_some() => {
+                Err(Failure::usage("a daemon at --endpoint decides by its own policies: leave --policies out"))
+            }
             Some(endpoint) => Ok(Self { channel: connect(endpoint).await?, embedded: None }),
             None => {
                 let embedded = embed(common, mounts).await?;
@@ -60,6 +64,29 @@ impl Client {
 
     pub fn system(&self) -> SystemClient<Channel> {
         SystemClient::new(self.channel.clone())
+    }
+
+    pub fn agents(&self) -> AgentsClient<Channel> {
+        AgentsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub fn tools(&self) -> ToolsClient<Channel> {
+        ToolsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub fn policies(&self) -> PoliciesClient<Channel> {
+        PoliciesClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub fn audit(&self) -> AuditClient<Channel> {
+        AuditClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Closes after something was done with it, also if that failed: a daemon of our own still has a journal to sign.
+    pub async fn finish<T>(self, done: Result<T, Failure>) -> Result<T, Failure> {
+        let closed = self.close().await;
+        let done = done?;
+        closed.map(|()| done)
     }
 
     /// Ends the connection, and the daemon if it is our own.
@@ -90,10 +117,19 @@ async fn embed(common: &Common, mounts: Vec<Mount>) -> Result<Embedded, Failure>
     let socket_dir = tempfile::Builder::new().prefix("palisade-").tempdir()?;
     let mut config = Config { data_dir: data_dir(common)?, mounts, ..Config::default() };
     config.listen.socket = socket_dir.path().join("palisade.sock");
+    if let Some(dir) = &common.policies {
+        if !dir.is_dir() {
+            return Err(Failure::new(
+                Failure::NOT_FOUND,
+                format!("`{}` is not a directory of policies", dir.display()),
+            ));
+        }
+        config.policy.dir = Some(std::path::absolute(dir)?);
+    }
     let deadline = Instant::now() + LOCK_PATIENCE;
     let mut said = false;
     loop {
-        match Daemon::start(config.clone()).await {
+        match Daemon::start(config.clone(), &|name| std::env::var(name).ok()).await {
             Ok(daemon) => return Ok(Embedded { daemon, _socket_dir: socket_dir }),
             // Another command of the same user, as a rule: it is over soon.
             Err(ServeError::DataDir(DataDirError::InUse { .. })) if Instant::now() < deadline => {
@@ -103,6 +139,7 @@ async fn embed(common: &Common, mounts: Vec<Mount>) -> Result<Embedded, Failure>
                 }
                 sleep(Duration::from_millis(100)).await;
             }
+            Err(error @ ServeError::Policy(_)) => return Err(Failure::usage(error)),
             Err(error) => return Err(Failure::new(Failure::UNAVAILABLE, error)),
         }
     }

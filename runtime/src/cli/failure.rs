@@ -1,6 +1,6 @@
-//! Failures for people: one line that says what to do, and an exit code for scripts.
+//! Failures for people: a line that says what to do, and an exit code for scripts.
 
-use std::{fmt::Display, process::ExitCode};
+use std::{collections::HashMap, fmt::Display, process::ExitCode};
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -13,6 +13,7 @@ pub struct Failure {
 
 impl Failure {
     pub const NOT_FOUND: u8 = 3;
+    pub const NOT_ALLOWED: u8 = 4;
     pub const STEP: u8 = 5;
     pub const TIME: u8 = 6;
     pub const UNAVAILABLE: u8 = 7;
@@ -51,14 +52,25 @@ impl From<Status> for Failure {
         let code = match status.code() {
             Code::InvalidArgument | Code::AlreadyExists | Code::FailedPrecondition | Code::OutOfRange => 2,
             Code::NotFound => Self::NOT_FOUND,
-            Code::PermissionDenied | Code::Unauthenticated => 4,
+            Code::PermissionDenied | Code::Unauthenticated => Self::NOT_ALLOWED,
             Code::DeadlineExceeded => Self::TIME,
             Code::Unavailable | Code::ResourceExhausted | Code::Aborted => Self::UNAVAILABLE,
             _ => 1,
         };
-        let reason = status.get_details_error_info().map(|info| format!(" ({})", info.reason)).unwrap_or_default();
-        Self::new(code, format!("{}{reason}", status.message()))
+        let info = status.get_details_error_info();
+        let reason = info.as_ref().map(|info| format!(" ({})", info.reason)).unwrap_or_default();
+        let decision = info.as_ref().map(|info| denied(&info.metadata)).unwrap_or_default();
+        Self::new(code, format!("{}{reason}{decision}", status.message().trim_end()))
     }
+}
+
+/// Returns what a denial says beside its message: the rule, and where to read on.
+fn denied(metadata: &HashMap<String, String>) -> String {
+    let given = |key: &str| metadata.get(key).filter(|value| !value.is_empty());
+    let rule = given("rule").map(|rule| format!("\n  rule      {rule}")).unwrap_or_default();
+    let decision = given("decision")
+        .map(|name| format!("\n  decision  {name}\n  `palisade policy explain {name}` says what would allow it"));
+    format!("{rule}{}", decision.unwrap_or_default())
 }
 
 impl From<std::io::Error> for Failure {

@@ -6,7 +6,7 @@ use comfy_table::{Table, presets::NOTHING};
 use palisade_proto::v1::{self, run_step_response::Message, step_event, step_result};
 use serde_json::{Value, json};
 
-use super::{Common, arguments::Output, component::to_json};
+use super::{Common, arguments::Output, component::to_json, record};
 
 /// Prints rows. `row` returns the cells for people and the JSON for programs.
 pub fn rows<T>(
@@ -76,7 +76,11 @@ pub fn inspection(common: &Common, inspection: &v1::ComponentInspection) -> io::
 pub fn message(message: &Message) -> Value {
     match message {
         Message::Accepted(accepted) => {
-            json!({ "accepted": { "step": accepted.step, "component": accepted.component } })
+            let mut json = json!({ "step": accepted.step, "component": accepted.component });
+            if !accepted.agent.is_empty() {
+                json["agent"] = accepted.agent.clone().into();
+            }
+            json!({ "accepted": json })
         }
         Message::Event(event) => json!({ "event": self::event(event) }),
         Message::Result(result) => json!({ "result": self::result(result) }),
@@ -104,7 +108,11 @@ fn event(event: &v1::StepEvent) -> Value {
         }
         None => ("unknown", Value::Null),
     };
-    json!({ "sequence": event.sequence, name: value })
+    let mut json = json!({ "sequence": event.sequence, name: value });
+    if !event.tool.is_empty() {
+        json["tool"] = event.tool.clone().into();
+    }
+    json
 }
 
 fn result(result: &v1::StepResult) -> Value {
@@ -132,6 +140,16 @@ fn result(result: &v1::StepResult) -> Value {
             "disk_entries": usage.disk_entries,
         })
     });
+    let spent = result.spent.as_ref().map(|spent| {
+        json!({
+            "fuel": spent.fuel,
+            "wall_time_ms": milliseconds(&spent.wall_time),
+            "host_calls": spent.host_calls,
+            "tool_calls": spent.tool_calls,
+            "bytes_in": spent.bytes_in,
+            "bytes_out": spent.bytes_out,
+        })
+    });
     json!({
         "step": result.step,
         "outcome": outcome(result.outcome()),
@@ -139,6 +157,8 @@ fn result(result: &v1::StepResult) -> Value {
         "exit_code": result.exit_code,
         "failure": failure,
         "usage": usage,
+        "spent": spent,
+        "checkpoint": result.checkpoint,
     })
 }
 
@@ -152,16 +172,18 @@ pub fn failure(failure: &v1::StepFailure) -> String {
     format!("{} ({})", safe(&failure.message), safe(&failure.code))
 }
 
-/// Returns what a step used, as a line.
-pub fn usage(usage: &v1::StepUsage) -> String {
+/// Returns what a step used, and how often it called, as a line.
+pub fn usage(usage: &v1::StepUsage, spent: Option<&v1::Budget>) -> String {
+    let calls = spent.and_then(|spent| record::calls(spent.tool_calls(), spent.host_calls()));
     format!(
-        "used {} fuel, {:.1} MiB of memory at most, {:.1} ms ({:.1} ms of processor time), {} bytes out, {:+} bytes on disk",
+        "used {} fuel, {:.1} MiB of memory at most, {:.1} ms ({:.1} ms of processor time), {} bytes out, {:+} bytes on disk{}",
         usage.fuel,
         usage.memory_peak_bytes as f64 / f64::from(1 << 20),
         milliseconds(&usage.wall_time),
         milliseconds(&usage.cpu_time),
         usage.output_bytes + usage.stdio_bytes,
         usage.disk_bytes,
+        calls.map(|calls| format!(", {calls}")).unwrap_or_default(),
     )
 }
 
@@ -173,7 +195,42 @@ pub fn log(log: &v1::LogEvent) -> String {
 
 /// Returns a guest's text without control characters: it must not drive the terminal.
 pub fn safe(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if steers(c) && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// As [`safe`], for what must stay on its line.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether a character steers what shows it: control characters, and those that turn the direction of text.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Returns bytes as a person can read them: JSON, indented; or text. None if they are neither.
+pub fn readable(bytes: &[u8]) -> Option<String> {
+    if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
+        return serde_json::to_string_pretty(&value).ok().map(|text| safe(&text));
+    }
+    std::str::from_utf8(bytes).ok().map(safe)
+}
+
+/// Returns the digest in a component's name.
+pub fn digest(component: &str) -> String {
+    component.strip_prefix("components/").unwrap_or(component).to_owned()
+}
+
+/// Returns whether something can be used, as a word.
+pub fn state(disabled: bool) -> &'static str {
+    if disabled { "disabled" } else { "enabled" }
+}
+
+/// Returns a moment as RFC 3339, to the second; empty if there is none.
+pub fn moment(time: &Option<prost_types::Timestamp>) -> String {
+    let whole = |time: &prost_types::Timestamp| prost_types::Timestamp { seconds: time.seconds, nanos: 0 };
+    time.as_ref().map(|time| whole(time).to_string()).unwrap_or_default()
 }
 
 /// Returns a resource name for an id, or the name that it is already.

@@ -26,13 +26,17 @@ pub async fn run(arguments: arguments::Run, common: &Common) -> Result<ExitCode,
     let env = env.collect::<Result<_, _>>()?;
 
     let client = Client::connect(common, directories).await?;
-    let component = if Path::new(&arguments.target).is_file() {
-        component::push(&client, Path::new(&arguments.target), None, None).await?.name
+    let (component, agent) = if Path::new(&arguments.target).is_file() {
+        (component::push(&client, Path::new(&arguments.target), None, None).await?.name, String::new())
+    } else if arguments.target.starts_with("agents/") {
+        (String::new(), arguments.target)
     } else {
-        arguments.target
+        (arguments.target, String::new())
     };
     let timeout =
         arguments.timeout.map(|ms| prost_types::Duration { seconds: ms / 1000, nanos: (ms % 1000) as i32 * 1_000_000 });
+    let narrow = (!arguments.only_tool.is_empty() || !arguments.only_space.is_empty())
+        .then_some(v1::Narrowing { tools: arguments.only_tool, spaces: arguments.only_space });
     let request = v1::RunStepRequest {
         component,
         input,
@@ -47,13 +51,28 @@ pub async fn run(arguments: arguments::Run, common: &Common) -> Result<ExitCode,
             timeout,
             ..v1::StepLimits::default()
         }),
+        agent,
+        job: arguments.job.unwrap_or_default(),
+        budget: None,
+        narrow,
     };
     let ended = tokio::select! {
-        ended = follow(&client, request, common) => ended?,
+        ended = follow(&client, request, common) => Some(ended),
         // Hanging up cancels the step.
-        _ = ctrl_c() => return Ok(ExitCode::from(130)),
+        _ = ctrl_c() => None,
     };
-    client.close().await?;
+    let Some(ended) = ended else {
+        // A daemon of our own still has the end to record. Whoever cannot wait for that interrupts once more.
+        tokio::select! {
+            closed = client.close() => closed?,
+            _ = ctrl_c() => {}
+        }
+        return Ok(ExitCode::from(130));
+    };
+    let ended = client.finish(ended).await?;
+    if let Some(file) = &arguments.checkpoint {
+        hold(&ended, file)?;
+    }
     Ok(exit_code(&ended, arguments.exit_code))
 }
 
@@ -81,11 +100,23 @@ async fn follow(client: &Client, request: v1::RunStepRequest, common: &Common) -
     Err(Failure::new(Failure::UNAVAILABLE, "the daemon ended the stream without a result"))
 }
 
+/// Keeps the checkpoint of a result.
+fn hold(result: &v1::StepResult, file: &Path) -> Result<(), Failure> {
+    if result.checkpoint.is_empty() {
+        return Err(Failure::other("the result came without a checkpoint: the daemon did not wait for its record"));
+    }
+    std::fs::write(file, &result.checkpoint)
+        .map_err(|e| Failure::other(format!("cannot write the checkpoint to `{}`: {e}", file.display())))
+}
+
 /// Prints an event. Returns whether the guest's standard error is in the middle of a line.
 fn show(event: v1::StepEvent, common: &Common, mid_line: bool) -> Result<bool, Failure> {
     use v1::step_event::Kind;
+    let by_tool = !event.tool.is_empty();
+    let speaker = if by_tool { format!("[{}] ", print::one_line(&event.tool)) } else { String::new() };
     match event.kind {
-        Some(Kind::Output(chunk)) if chunk.stream() == v1::output_chunk::Stream::Stdout => {
+        // What a tool prints is not the step's data.
+        Some(Kind::Output(chunk)) if chunk.stream() == v1::output_chunk::Stream::Stdout && !by_tool => {
             stdout().write_all(&chunk.data)?;
             stdout().flush()?;
         }
@@ -95,12 +126,12 @@ fn show(event: v1::StepEvent, common: &Common, mid_line: bool) -> Result<bool, F
         }
         Some(Kind::Log(log)) if !common.quiet => {
             end_line(mid_line);
-            eprintln!("{}", print::log(&log));
+            eprintln!("{speaker}{}", print::log(&log));
             return Ok(false);
         }
         Some(Kind::Progress(progress)) if !common.quiet => {
             end_line(mid_line);
-            eprintln!("{:3.0} % {}", progress.fraction * 100.0, print::safe(&progress.message));
+            eprintln!("{speaker}{:3.0} % {}", progress.fraction * 100.0, print::safe(&progress.message));
             return Ok(false);
         }
         _ => {}
@@ -125,7 +156,7 @@ fn conclude(result: &v1::StepResult, common: &Common) -> Result<(), Failure> {
         eprintln!("{}: {}", print::outcome(result.outcome()), print::failure(failure));
     }
     if let (Some(usage), false) = (&result.usage, common.quiet) {
-        eprintln!("{}", print::usage(usage));
+        eprintln!("{}", print::usage(usage, result.spent.as_ref()));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::{
     serve::{Daemon, ServeError},
 };
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT; SIGHUP reads the policies again.
 pub async fn serve(arguments: arguments::Serve, common: &Common) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -23,22 +23,31 @@ pub async fn serve(arguments: arguments::Serve, common: &Common) -> Result<(), F
     if let Some(dir) = &common.data_dir {
         config.data_dir = std::path::absolute(dir)?;
     }
+    if let Some(dir) = &common.policies {
+        config.policy.dir = Some(std::path::absolute(dir)?);
+    }
     if let Some(socket) = arguments.socket {
         config.listen.socket = std::path::absolute(socket)?;
     }
     // Before anything is started, so that no signal is missed.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let daemon = Daemon::start(config).await.map_err(|error| match error {
+    let mut reload = signal(SignalKind::hangup())?;
+    let daemon = Daemon::start(config, &|name| std::env::var(name).ok()).await.map_err(|error| match error {
         ServeError::Config(_) => Failure::new(Failure::CONFIG, error),
         error => Failure::new(Failure::SERVE, error),
     })?;
     for address in daemon.addresses() {
         writeln!(stdout(), "{address}")?;
     }
-    let told = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let lifecycle = daemon.lifecycle().clone();
+    let told = async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                // What is refused is said in the log, and the old policies stay.
+                _ = reload.recv() => drop(lifecycle.reload_policies().await),
+            }
         }
     };
     daemon.serve_until(told).await.map_err(|error| Failure::new(Failure::SERVE, error))

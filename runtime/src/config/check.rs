@@ -15,12 +15,14 @@ pub enum BadConfig {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Toml(String),
-    #[error("`limits.{name}` is {value}: it must be at least 1 and at most {ceiling}")]
-    Limit { name: &'static str, value: u64, ceiling: u64 },
-    #[error("`limits.{name}`: the default {default} is above the maximum {max}")]
-    DefaultAboveMaximum { name: &'static str, default: u64, max: u64 },
-    #[error("`listen.tcp` is {0}: only loopback addresses are served until there is TLS; use 127.0.0.1 or [::1]")]
-    NotLoopback(std::net::SocketAddr),
+    #[error("`{key}` is {value}: it must be at least 1 and at most {ceiling}")]
+    Limit { key: String, value: u64, ceiling: u64 },
+    #[error("`{key}`: the default {default} is above the maximum {max}")]
+    DefaultAboveMaximum { key: String, default: u64, max: u64 },
+    #[error("`{key}` is {address}: only loopback addresses are served until there is TLS; use 127.0.0.1 or [::1]")]
+    NotLoopback { key: &'static str, address: std::net::SocketAddr },
+    #[error("`{key}` {problem}")]
+    Value { key: &'static str, problem: String },
     #[error("`{key}` is `{}`: it must be an absolute path", path.display())]
     RelativePath { key: &'static str, path: PathBuf },
     #[error("two mounts are named `{0}`")]
@@ -54,23 +56,30 @@ pub fn parse(text: &str) -> Result<Config, BadConfig> {
 
 /// Checks a configuration and resolves the mounts' paths, so that what is checked is what is mounted.
 pub fn check(config: &mut Config) -> Result<(), BadConfig> {
-    for row in config.limits.rows() {
+    let limits = config.limits.rows().into_iter().map(|row| (format!("limits.{}", row.name), row));
+    let budgets = config.budgets.rows().into_iter().map(|row| (row.name.to_owned(), row));
+    for (key, row) in limits.chain(budgets) {
         if row.max == 0 || row.max > row.ceiling {
-            return Err(BadConfig::Limit { name: row.name, value: row.max, ceiling: row.ceiling });
+            return Err(BadConfig::Limit { key, value: row.max, ceiling: row.ceiling });
         }
         if row.default == 0 {
-            return Err(BadConfig::Limit { name: row.name, value: 0, ceiling: row.max });
+            return Err(BadConfig::Limit { key, value: 0, ceiling: row.max });
         }
         if row.default > row.max {
-            return Err(BadConfig::DefaultAboveMaximum { name: row.name, default: row.default, max: row.max });
+            return Err(BadConfig::DefaultAboveMaximum { key, default: row.default, max: row.max });
         }
     }
-    if let Some(address) = config.listen.tcp
-        && !address.ip().is_loopback()
-    {
-        return Err(BadConfig::NotLoopback(address));
+    for (key, address) in [("listen.tcp", config.listen.tcp), ("listen.metrics", config.listen.metrics)] {
+        if let Some(address) = address
+            && !address.ip().is_loopback()
+        {
+            return Err(BadConfig::NotLoopback { key, address });
+        }
     }
-    for (key, path) in [("data_dir", &config.data_dir), ("listen.socket", &config.listen.socket)] {
+    check_journal(config)?;
+    let paths = [("data_dir", Some(&config.data_dir)), ("listen.socket", Some(&config.listen.socket))];
+    let paths = paths.into_iter().chain([("policy.dir", config.policy.dir.as_ref())]);
+    for (key, path) in paths.filter_map(|(key, path)| Some((key, path?))) {
         if !path.is_absolute() {
             return Err(BadConfig::RelativePath { key, path: path.clone() });
         }
@@ -79,6 +88,24 @@ pub fn check(config: &mut Config) -> Result<(), BadConfig> {
         return Err(BadConfig::NotWaivable(unknown.clone()));
     }
     check_mounts(config)
+}
+
+fn check_journal(config: &Config) -> Result<(), BadConfig> {
+    let value = |key, problem: &str| Err(BadConfig::Value { key, problem: problem.into() });
+    let journal = &config.journal;
+    if !(1..=86_400).contains(&journal.checkpoint_seconds) {
+        return value("journal.checkpoint_seconds", "must be at least 1 and at most 86400");
+    }
+    if journal.payload_bytes > 1 << 20 {
+        return value("journal.payload_bytes", "must be at most 1048576");
+    }
+    if journal.redact.len() > 100 || journal.redact.iter().any(|key| key.is_empty() || key.len() > 100) {
+        return value("journal.redact", "must be at most 100 keys of 1 to 100 bytes");
+    }
+    if config.policy.environment.len() > 64 {
+        return value("policy.environment", "must have at most 64 bytes");
+    }
+    Ok(())
 }
 
 fn check_mounts(config: &mut Config) -> Result<(), BadConfig> {

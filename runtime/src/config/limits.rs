@@ -32,6 +32,12 @@ pub struct Limits {
     pub queued_steps: u64,
     pub connections: u64,
     pub connection_requests: u64,
+    pub agents: u64,
+    pub tools: u64,
+    pub memory_value_bytes: u64,
+    pub memory_space_bytes: u64,
+    pub memory_space_keys: u64,
+    pub memory_spaces: u64,
 }
 
 impl Default for Limits {
@@ -56,6 +62,12 @@ impl Default for Limits {
             queued_steps: 256,
             connections: 256,
             connection_requests: 100,
+            agents: 1_000,
+            tools: 1_000,
+            memory_value_bytes: 256 * KIB,
+            memory_space_bytes: 64 * MIB,
+            memory_space_keys: 100_000,
+            memory_spaces: 1_000,
         }
     }
 }
@@ -99,6 +111,12 @@ impl Limits {
             fixed("queued_steps", "count", self.queued_steps, 100_000),
             fixed("connections", "count", self.connections, 100_000),
             fixed("connection_requests", "count", self.connection_requests, 10_000),
+            fixed("agents", "count", self.agents, 100_000),
+            fixed("tools", "count", self.tools, 100_000),
+            fixed("memory_value_bytes", "bytes", self.memory_value_bytes, 3 * MIB),
+            fixed("memory_space_bytes", "bytes", self.memory_space_bytes, 64 * GIB),
+            fixed("memory_space_keys", "count", self.memory_space_keys, 10_000_000),
+            fixed("memory_spaces", "count", self.memory_spaces, 100_000),
         ]
     }
 
@@ -120,6 +138,9 @@ impl Limits {
             row("args", "count", FIXED.args),
             row("args_bytes", "bytes", FIXED.args_bytes),
             row("mounts", "count", FIXED.mounts),
+            row("tool_depth", "count", FIXED.tool_depth.into()),
+            row("arguments_bytes", "bytes", FIXED.arguments_bytes),
+            row("calls_under_way", "count", FIXED.calls_under_way),
             row("yield_fuel", "fuel", FIXED.yield_fuel),
             row("chunk_bytes", "bytes", MIB),
             row("file_chunk_bytes", "bytes", 64 * KIB),
@@ -139,8 +160,9 @@ impl Limits {
     }
 }
 
-/// What a request asks of the limits, not yet judged.
-#[derive(Debug, Clone, Copy, Default)]
+/// What a request or a manifest asks of the limits, not yet judged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct AskedLimits {
     pub fuel: Option<i64>,
     pub memory_bytes: Option<i64>,

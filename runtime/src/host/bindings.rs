@@ -5,7 +5,24 @@ wasmtime::component::bindgen!({
     world: "step",
     imports: {
         "palisade:agent/events": async | trappable,
+        "palisade:agent/tools": async | trappable,
+        "palisade:agent/memory": async | trappable,
         default: trappable,
     },
     exports: { default: async },
 });
+
+/// The world of tools, over the same imports.
+pub mod tool {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "tool",
+        with: {
+            "palisade:agent/types": super::palisade::agent::types,
+            "palisade:agent/events": super::palisade::agent::events,
+            "palisade:agent/tools": super::palisade::agent::tools,
+            "palisade:agent/memory": super::palisade::agent::memory,
+        },
+        exports: { default: async },
+    });
+}

@@ -1,6 +1,6 @@
 //! `filesystem`: what a step's descriptors stand for, and how a host call sees them.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime_wasi::{
@@ -15,7 +15,23 @@ use super::{
     file_stream::{FileWriter, Pace},
     quota::{Entry, FileId, Full, Handle, Tree},
 };
-use crate::step::Quota;
+use crate::step::Mount;
+
+/// The writable trees of a step, by their paths on the host. A tool that the step calls shares them.
+#[derive(Clone, Default)]
+pub struct Trees(HashMap<PathBuf, Tree>);
+
+impl Trees {
+    /// Returns the writable trees of `mounts`: those that the caller has are the caller's.
+    pub fn of(mounts: &[Mount], caller: Option<&Self>) -> Self {
+        let tree = |mount: &Mount| {
+            let quota = mount.writable?;
+            let shared = caller.and_then(|caller| caller.0.get(&mount.host_path).cloned());
+            Some((mount.host_path.clone(), shared.unwrap_or_else(|| Tree::new(quota, mount.shared))))
+        };
+        Self(mounts.iter().filter_map(tree).collect())
+    }
+}
 
 /// What the guest's descriptors stand for. One for each step.
 #[derive(Default)]
@@ -36,9 +52,13 @@ pub(super) struct Open {
 }
 
 impl Files {
-    /// Adds a writable mount.
-    pub fn add(&mut self, guest_path: String, quota: Quota, shared: bool) {
-        self.trees.insert(guest_path, Tree::new(quota, shared));
+    /// Adds a mount, if it is writable.
+    pub fn add(&mut self, mount: &Mount, trees: &Trees) {
+        if mount.writable.is_some()
+            && let Some(tree) = trees.0.get(&mount.host_path)
+        {
+            self.trees.insert(mount.guest_path.clone(), tree.clone());
+        }
     }
 
     /// Returns by how many bytes and entries all writable mounts grew.

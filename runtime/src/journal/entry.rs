@@ -113,6 +113,8 @@ pub struct Entry {
     pub payloads: Vec<Payload>,
     /// Whether the receipt is to come with a signed checkpoint that covers the record.
     pub checkpointed: bool,
+    /// Nobody waits for it: it may wait a little for others, to be written together with them.
+    pub patient: bool,
 }
 
 impl Entry {
@@ -130,6 +132,7 @@ impl Entry {
             body,
             payloads: Vec::new(),
             checkpointed: false,
+            patient: false,
         }
     }
 }

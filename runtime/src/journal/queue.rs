@@ -112,10 +112,18 @@ pub struct Queue {
     bytes_max: usize,
 }
 
+/// How long entries wait for others that nobody waits for.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// Entries that nobody waits for, and that are enough to be written all the same.
+const PATIENT_MAX: usize = 256;
+
 #[derive(Default)]
 struct Waiting {
     work: Work,
     bytes: usize,
+    /// Somebody waits for some of it.
+    urgent: bool,
     /// The writer sleeps until so many wait.
     wanted: usize,
 }
@@ -148,8 +156,9 @@ impl Queue {
             return Err(JournalError::Busy);
         }
         waiting.bytes += bytes;
+        let urgent = entries.iter().any(|pending| !pending.entry.patient);
         waiting.work.entries.extend(entries);
-        self.wake(&waiting);
+        self.wake(&mut waiting, urgent);
         Ok(())
     }
 
@@ -160,7 +169,7 @@ impl Queue {
             return Err(JournalError::Busy);
         }
         waiting.work.deletes.push(delete);
-        self.wake(&waiting);
+        self.wake(&mut waiting, true);
         Ok(())
     }
 
@@ -174,17 +183,21 @@ impl Queue {
     pub fn take(&self, mut deadline: Option<Instant>, gathering: Gathering) -> Work {
         let mut waiting = self.lock();
         waiting.wanted = 1;
+        // Whether somebody was seen to wait.
+        let mut seen = None;
         loop {
             let now = Instant::now();
-            if waiting.work.closed || waiting.len() >= gathering.entries.max(1) || deadline.is_some_and(|d| d <= now) {
+            let enough = if waiting.urgent { gathering.entries.max(1) } else { PATIENT_MAX };
+            if waiting.work.closed || waiting.len() >= enough || deadline.is_some_and(|d| d <= now) {
                 let closed = waiting.work.closed;
-                waiting.bytes = 0;
+                (waiting.bytes, waiting.urgent) = (0, false);
                 return mem::replace(&mut waiting.work, Work { closed, ..Work::default() });
             }
-            if waiting.len() > 0 && waiting.wanted == 1 {
-                waiting.wanted = gathering.entries;
-                let enough = now + gathering.time;
-                deadline = Some(deadline.map_or(enough, |deadline| deadline.min(enough)));
+            if waiting.len() > 0 && seen != Some(waiting.urgent) {
+                seen = Some(waiting.urgent);
+                waiting.wanted = enough;
+                let until = now + if waiting.urgent { gathering.time } else { PATIENCE };
+                deadline = Some(deadline.map_or(until, |deadline| deadline.min(until)));
             }
             waiting = match deadline {
                 None => self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner),
@@ -201,10 +214,11 @@ impl Queue {
         self.lock().len()
     }
 
-    fn wake(&self, waiting: &Waiting) {
-        if waiting.len() >= waiting.wanted {
+    fn wake(&self, waiting: &mut Waiting, urgent: bool) {
+        if waiting.len() >= waiting.wanted || (urgent && !waiting.urgent) {
             self.changed.notify_one();
         }
+        waiting.urgent |= urgent;
     }
 
     fn open(&self) -> Result<MutexGuard<'_, Waiting>, JournalError> {

@@ -65,6 +65,7 @@ pub struct Prepared {
     pub agent: Option<String>,
     pub kept: Vec<KeptPayload>,
     pub checkpointed: bool,
+    pub patient: bool,
     /// The canonical bytes without the values of `boot_us`, `previous`, `sequence` and `time_ms`.
     text: Vec<u8>,
     /// Where in `text` those go, in this order, which is the order of their names.
@@ -88,7 +89,7 @@ pub struct Moment {
 impl Prepared {
     /// Checks an entry and writes its canonical bytes.
     pub fn new(entry: Entry, policy: &PayloadPolicy) -> Result<Self, JournalError> {
-        let Entry { kind, tenant, step, call, job, agent, trace, span, body, payloads, checkpointed } = entry;
+        let Entry { kind, tenant, step, call, job, agent, trace, span, body, payloads, checkpointed, patient } = entry;
         check_ids(kind, step.is_some(), call)?;
         let Value::Object(mut body) = body else {
             return Err(JournalError::BadEntry("its body is no JSON object"));
@@ -133,7 +134,7 @@ impl Prepared {
             return Err(JournalError::TooLarge { bytes, max: RECORD_BYTES_MAX });
         }
         let gaps = [boot_us, previous, sequence, time_ms];
-        Ok(Self { kind, tenant, step, call, job, agent, kept, checkpointed, text, gaps })
+        Ok(Self { kind, tenant, step, call, job, agent, kept, checkpointed, patient, text, gaps })
     }
 
     /// Returns the bytes that this holds in memory, about.

@@ -61,7 +61,9 @@ impl Lifecycle {
     /// Compiles a component that is kept, unless its artifact is there: after an upgrade, or a cleared cache.
     pub(super) async fn ensure_artifact(&self, digest: Digest) -> Result<(), PushError> {
         let path = self.components().artifact(digest, &self.hello().engine);
-        if path.exists() {
+        let found = path.exists();
+        self.telemetry().meters().artifact_lookup(found);
+        if found {
             return Ok(());
         }
         let _alone = self.0.compiling.alone(digest).await;

@@ -1,49 +1,57 @@
-//! The life of a step: checked, admitted, given its workspace and mounts, run, watched, ended.
+//! The life of a step: checked, authorised, admitted, recorded, run, attended, ended.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
 
-use tokio::task::spawn_blocking;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{AdmitError, Lifecycle, PushError};
+use super::{
+    AdmitError, Lifecycle, PushError, authorize,
+    ended::{StepRun, Unstarted, attend},
+    execution::{Execution, StepFacts, agent_facts, unix_ms},
+    grant::{Grant, narrowed_budget, narrowed_limits},
+    jobs::JobHold,
+    request::{StepRequest, check_narrowing, check_sizes, optional_name},
+    trail::{Note, Trail},
+};
 use crate::{
-    config::AskedLimits,
-    step::{BadLimit, Digest, FIXED, Kind, Mount, Outcome, Quota, StepLimits, StepSpec, Usage},
-    store::{Component, ComponentError, Lease, WorkspaceError, random_id},
-    worker::{Message, Running, WorkerError},
+    budget::{Account, Amounts, Exhausted},
+    config::Mode,
+    journal::{JournalError, Kind, Payload},
+    manifest::Manifest,
+    policy::{BudgetLeft, Question, Surroundings},
+    step::{
+        BadLimit, Denial, Digest, FIXED, Kind as ComponentKind, Mount, Name, Outcome, Quota, Range, StepLimits,
+        StepSpec, Task,
+    },
+    store::{Agent, Component, ComponentError, Lease, VersionError, WorkspaceError, random_id},
+    telemetry::{self, Context, Span, StepStart},
+    worker::WorkerError,
 };
 
 /// Where a step finds its workspace.
 const WORKSPACE_PATH: &str = "/workspace";
 
-/// What a caller asks for.
-#[derive(Debug, Default)]
-pub struct StepRequest {
-    pub component: String,
-    pub input: Vec<u8>,
-    pub content_type: String,
-    pub args: Vec<String>,
-    pub env: Vec<(String, String)>,
-    pub workspace: String,
-    pub mounts: Vec<MountUse>,
-    pub limits: AskedLimits,
-}
-
-/// A mount that a caller asks for.
-#[derive(Debug)]
-pub struct MountUse {
-    pub mount: String,
-    pub path: String,
-    pub read_only: bool,
-}
+/// Events of tools that wait for the caller.
+const SAID_MAX: usize = 64;
 
 /// What a caller is told before anything else.
 #[derive(Debug, Clone)]
 pub struct Accepted {
     pub step: String,
     pub component: Digest,
+    /// `name@version`.
+    pub agent: Option<String>,
     pub limits: StepLimits,
+    pub budget: Amounts,
 }
 
 /// A step that is not accepted.
@@ -51,69 +59,245 @@ pub struct Accepted {
 pub enum RunError {
     #[error(transparent)]
     Component(#[from] ComponentError),
+    #[error(transparent)]
+    Agent(#[from] VersionError),
+    #[error("agent `{0}` is disabled")]
+    AgentDisabled(String),
     #[error("`{0}` is a tool, and a tool is not run by itself: run a step or a command")]
     NotRunnable(String),
     #[error("the component cannot be compiled any more: {0}")]
     Compile(PushError),
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
-    #[error("there is no mount `{name}`: this daemon has {}", mounts(.known))]
+    #[error("there is no mount `{name}`: this daemon has {}", listed(.known))]
     NoMount { name: String, known: Vec<String> },
     #[error("`{field}` {problem}")]
     Field { field: &'static str, problem: String },
+    #[error("`narrow` names `{0}`, which the agent does not have")]
+    NotInManifest(String),
     #[error(transparent)]
     Limit(#[from] BadLimit),
     #[error("`input` has {bytes} bytes; the limit `input_bytes` is {max}: put larger data into a workspace")]
     InputTooLarge { bytes: usize, max: u64 },
+    #[error("{}", .0.message)]
+    Denied(Denial),
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    #[error("nothing is done that cannot be recorded: {0}")]
+    Unrecorded(#[from] JournalError),
+    #[error("the journal cannot be read: {0}")]
+    Unreadable(String),
     #[error(transparent)]
     Admit(#[from] AdmitError),
     #[error(transparent)]
     Worker(#[from] WorkerError),
 }
 
-/// A step that runs. Dropping it cancels the step.
-pub struct StepRun {
-    pub accepted: Accepted,
-    running: Running,
-    lifecycle: Lifecycle,
-    told_to_stop: bool,
-    /// Shutting down waits for the caller to have the result.
-    _tracked: TaskTrackerToken,
+/// What to run, and for whom.
+struct Subject {
+    component: Arc<Component>,
+    agent: Option<Arc<Agent>>,
 }
 
 impl Lifecycle {
     /// Accepts a step and starts it.
     pub async fn run_step(&self, request: StepRequest) -> Result<StepRun, RunError> {
         // Everything that can be refused is refused before anything is taken.
-        let component = self.components().find(&request.component)?;
-        if component.kind == Kind::Tool {
-            return Err(RunError::NotRunnable(request.component));
-        }
-        let limits = self.config().limits.grant(request.limits)?;
+        let subject = self.subject(&request)?;
+        let manifest = subject.agent.as_deref().map(|agent| &agent.manifest);
+        let (limits, budget) = self.within(&request, manifest)?;
         check_sizes(&request, self.config().limits.input_bytes)?;
-        let mut mounts = self.mounts(&request.mounts)?;
+        check_narrowing(&request, manifest)?;
+        let job = optional_name("job", &request.job)?;
+        let mut mounts = self.mounts(&request, manifest)?;
         if !request.workspace.is_empty() {
             self.workspaces().find(&request.workspace)?;
         }
+        let id = format!("steps/{}", random_id());
+        let trail = self.trail(&id, job.as_ref(), subject.agent.as_deref());
+        let decision = self.authorize_step(&request, &subject, &id, &trail).await?;
         let tracked = self.0.running.token();
 
-        // Then it is prepared: compiled if its artifact is gone, a slot, a workspace for itself.
-        self.ensure_artifact(component.digest).await.map_err(RunError::Compile)?;
+        // Then it is prepared: compiled if its artifact is gone, a slot, a budget, a workspace for itself.
+        self.ensure_artifact(subject.component.digest).await.map_err(RunError::Compile)?;
+        let queued = Instant::now();
         let slot = self.admit().await?;
+        self.telemetry().meters().step_queued(queued.elapsed());
+        let (account, hold) = self.step_account(job.as_ref(), budget).await?;
+        let own = Amounts { fuel: limits.fuel, wall_ms: limits.timeout_ms, ..Amounts::default() };
+        let reservation = account.reserve(own).inspect_err(|exhausted| self.count_exhausted(exhausted))?;
         let (lease, left) = self.workspace(&request.workspace).await?;
-        mounts.push(Mount {
-            guest_path: WORKSPACE_PATH.into(),
-            host_path: lease.path(),
-            writable: Some(left),
-            shared: false,
-        });
+        let workspace =
+            Mount { guest_path: WORKSPACE_PATH.into(), host_path: lease.path(), writable: Some(left), shared: false };
+        mounts.push(workspace.clone());
 
-        // And run. The slot and the workspace are free again when the worker is done with them.
-        let spec = spec(&component, request, mounts, limits);
-        let running = self.0.workers.run(spec, Box::new((slot, lease))).await?;
-        let accepted = Accepted { step: format!("steps/{}", random_id()), component: component.digest, limits };
-        info!(step = accepted.step, component = %component.digest, "step accepted");
-        Ok(StepRun { accepted, running, lifecycle: self.clone(), told_to_stop: false, _tracked: tracked })
+        // And it runs. The slot and the workspace are free again when the worker is done with them.
+        let agent = subject.agent.as_ref().map(|agent| agent.reference());
+        let accepted =
+            Accepted { step: id.clone(), component: subject.component.digest, agent, limits, budget: account.limit() };
+        let span = self.step_span(&request.context, &accepted, subject.agent.as_deref());
+        let body = accepted_record(&request, &accepted, &mounts, decision, self.hello().engine.as_str());
+        let payloads = given(&request);
+        let live = self.live(&id);
+        trail.note(Note { kind: Kind::Step, call: None, context: span.context(), body, payloads }).await?;
+        let held = Arc::new((slot, lease));
+        let (said, heard) = mpsc::channel(SAID_MAX);
+        let grant = Grant::of_step(&self.config().ceiling, manifest, request.narrow.as_ref());
+        let facts = StepFacts {
+            id,
+            caller: request.caller.clone(),
+            agent: subject.agent.clone(),
+            trail,
+            calls: AtomicU64::new(0),
+            said,
+            workspace,
+            held: Arc::downgrade(&held),
+        };
+        let execution = Execution {
+            lifecycle: self.clone(),
+            step: Arc::new(facts),
+            grant,
+            account,
+            via: String::new(),
+            depth: 0,
+            deadline: Instant::now() + Duration::from_millis(limits.timeout_ms),
+            context: span.context().clone(),
+        };
+        let spec = spec(&subject.component, request, mounts, limits);
+        // Whoever hangs up now, or finds no worker, leaves a step that is on record and never started.
+        let unstarted = Unstarted::new(&execution, live);
+        let mut running = self.workers().run(spec, None, Box::new(held)).await?;
+        let live = unstarted.started();
+        info!(step = accepted.step, component = %accepted.component, agent = accepted.agent, "step accepted");
+        let events = running.take_events();
+        let abandoned = CancellationToken::new();
+        let (finish, finished) = oneshot::channel();
+        let attended = attend(execution, running, reservation, span, abandoned.clone(), finish, (hold, live));
+        self.0.running.spawn(attended);
+        let abandon = abandoned.drop_guard();
+        Ok(StepRun { accepted, events, said: heard, finished, over: false, _abandon: abandon, _tracked: tracked })
+    }
+
+    fn subject(&self, request: &StepRequest) -> Result<Subject, RunError> {
+        if !request.component.is_empty() && !request.agent.is_empty() {
+            let problem = "and `component`: name one of the two".into();
+            return Err(RunError::Field { field: "agent", problem });
+        }
+        let agent = if request.agent.is_empty() { None } else { Some(self.find_agent(&request.agent)?) };
+        if let Some(agent) = &agent
+            && agent.disabled
+        {
+            return Err(RunError::AgentDisabled(agent.reference()));
+        }
+        let component = match &agent {
+            Some(agent) => self.components().find(&agent.component.to_string())?,
+            None => self.components().find(&request.component)?,
+        };
+        if component.kind == ComponentKind::Tool {
+            return Err(RunError::NotRunnable(request.component.clone()));
+        }
+        Ok(Subject { component, agent })
+    }
+
+    /// Returns a version of an agent: `agents/<name>[@<version>]`.
+    pub fn find_agent(&self, reference: &str) -> Result<Arc<Agent>, VersionError> {
+        let reference = reference.strip_prefix("agents/").unwrap_or(reference);
+        let (name, version) = reference.split_once('@').map_or((reference, None), |(name, v)| (name, Some(v)));
+        self.agents().find(name, version)
+    }
+
+    /// Returns the limits and the budget: what is asked, within the manifest, within the configuration.
+    fn within(&self, request: &StepRequest, manifest: Option<&Manifest>) -> Result<(StepLimits, Amounts), RunError> {
+        let (mut limits, mut budgets) = (self.config().limits.clone(), self.config().budgets.step.clone());
+        if let Some(manifest) = manifest {
+            limits = narrowed_limits(&limits, &manifest.limits);
+            budgets = narrowed_budget(&budgets, &manifest.budget);
+        }
+        let granted = limits.grant(request.limits)?;
+        // Who asks for no budget gets one in which the step fits, and as many tools inside each other as there can be.
+        let roomy = |range: &mut Range, one: u64| {
+            let all = one.saturating_mul(1 + u64::from(FIXED.tool_depth));
+            range.default = range.default.max(all).min(range.max);
+        };
+        roomy(&mut budgets.fuel, granted.fuel);
+        roomy(&mut budgets.wall_ms, granted.timeout_ms);
+        Ok((granted, budgets.grant(request.budget)?))
+    }
+
+    /// Asks policy whether the caller may run it.
+    async fn authorize_step(
+        &self,
+        request: &StepRequest,
+        subject: &Subject,
+        id: &str,
+        trail: &Trail,
+    ) -> Result<Value, RunError> {
+        let facts = subject.agent.as_deref().map(agent_facts);
+        let (question, words) = match (&facts, &subject.agent) {
+            (Some(facts), Some(agent)) => {
+                (Question::RunAgent { agent: facts }, format!("running agent `{}`", agent.reference()))
+            }
+            _ => {
+                let component = subject.component.digest;
+                (Question::RunComponent { component }, format!("running component `{component}`"))
+            }
+        };
+        let none = BudgetLeft { fuel: 0, wall_ms: 0, host_calls: 0, tool_calls: 0, bytes_in: 0, bytes_out: 0 };
+        let surroundings = Surroundings {
+            caller: request.caller.clone(),
+            environment: self.config().policy.environment.clone(),
+            unix_ms: unix_ms(),
+            budget_left: none,
+            via: String::new(),
+            labels: Vec::new(),
+        };
+        let set = self.policies();
+        let decision = set.decide(&question, &surroundings);
+        let mut record = json!({ "question": words, "policies": decision.policies, "revision": &*decision.revision });
+        let Some(explanation) = set.explain(&question, &surroundings, &decision, &self.config().journal.redact) else {
+            record["verdict"] = json!("allow");
+            return Ok(record);
+        };
+        let enforced = self.config().policy.mode == Mode::Enforce;
+        record["verdict"] = json!(if enforced { "deny" } else { "would-deny" });
+        record["addition"] = json!(explanation.addition);
+        let name = format!("decisions/{}/0", id.trim_start_matches("steps/"));
+        let denial = authorize::denial(&words, explanation, None, &name);
+        record["code"] = json!(denial.code);
+        record["message"] = json!(denial.message);
+        record["rule"] = json!(denial.rule);
+        record["missing"] = json!(denial.missing);
+        if !enforced {
+            return Ok(record);
+        }
+        let body = json!({ "power": "run", "caller": request.caller, "decision": record });
+        let note = Note { kind: Kind::Denial, call: Some(0), context: &request.context, body, payloads: Vec::new() };
+        trail.durable(note).await?;
+        Err(RunError::Denied(denial))
+    }
+
+    fn trail(&self, id: &str, job: Option<&Name>, agent: Option<&Agent>) -> Trail {
+        let agent = agent.map(|agent| agent.manifest.name.to_string());
+        Trail::new(self.0.journal.clone(), id.to_owned(), job.map(ToString::to_string), agent)
+    }
+
+    async fn step_account(&self, job: Option<&Name>, budget: Amounts) -> Result<(Account, Option<JobHold>), RunError> {
+        let hold = match job {
+            Some(job) => Some(self.hold_job(job).await?),
+            None => None,
+        };
+        let parent = hold.as_ref().map_or_else(|| self.0.tenant.clone(), |hold| hold.account.clone());
+        Ok((Account::new("step", budget, Some(parent)), hold))
+    }
+
+    fn step_span(&self, parent: &Context, accepted: &Accepted, agent: Option<&Agent>) -> Span {
+        let reference = accepted.agent.clone().unwrap_or_default();
+        let agent = agent.map(|agent| telemetry::Agent {
+            id: &reference,
+            name: agent.manifest.name.as_str(),
+            version: agent.manifest.version.as_str(),
+        });
+        self.telemetry().step(parent, StepStart { step: &accepted.step, agent, component: accepted.component })
     }
 
     async fn workspace(&self, reference: &str) -> Result<(Lease, Quota), RunError> {
@@ -127,81 +311,58 @@ impl Lifecycle {
         let walked = spawn_blocking(move || lease.left().map(|left| (lease, left))).await;
         Ok(walked.map_err(|e| WorkspaceError::Io(e.into()))??)
     }
+}
 
-    fn mounts(&self, uses: &[MountUse]) -> Result<Vec<Mount>, RunError> {
-        let field = |problem: String| RunError::Field { field: "mounts", problem };
-        if uses.len() as u64 > FIXED.mounts {
-            return Err(field(format!("names {} mounts; at most {} are allowed", uses.len(), FIXED.mounts)));
-        }
-        let mut mounts: Vec<Mount> = Vec::new();
-        for used in uses {
-            let known = || self.config().mounts.iter().map(|m| m.name.to_string()).collect();
-            let mount = self
-                .mount(&used.mount)
-                .ok_or_else(|| RunError::NoMount { name: used.mount.chars().take(80).collect(), known: known() })?;
-            check_guest_path(&used.path).map_err(field)?;
-            if let Some(other) = mounts.iter().find(|m| nested(&m.guest_path, &used.path)) {
-                return Err(field(format!(
-                    "puts two mounts at `{}` and `{}`: neither may hold the other",
-                    other.guest_path, used.path
-                )));
-            }
-            // One tree, two views, one of them writable: what is read-only could be changed through the other.
-            let again = mounts.iter().any(|m| m.host_path == mount.path);
-            let writable = mount.writable.filter(|_| !used.read_only);
-            if again && mount.writable.is_some() {
-                return Err(field(format!("names the writable mount `{}` twice", mount.name)));
-            }
-            mounts.push(Mount { guest_path: used.path.clone(), host_path: mount.path.clone(), writable, shared: true });
-        }
-        Ok(mounts)
+/// Says how a guest ended, for people.
+pub fn outcome_in_words(outcome: &Outcome) -> String {
+    match outcome.failure() {
+        Some(failure) => format!("{}: {}", failure.code, failure.message),
+        None => outcome.word().into(),
     }
 }
 
-impl StepRun {
-    /// Returns the next message of the step. After [`Message::Done`] there is none.
-    pub async fn next(&mut self) -> Option<Message> {
-        let message = loop {
-            tokio::select! {
-                biased;
-                message = self.running.next() => break message?,
-                () = self.lifecycle.0.stopping.cancelled(), if !self.told_to_stop => {
-                    self.told_to_stop = true;
-                    self.running.cancel().await;
-                }
-            }
-        };
-        if let Message::Done(outcome, usage) = &message {
-            log_end(&self.accepted.step, outcome, usage);
-        }
-        Some(message)
+/// Returns what the caller gives the step, to be kept with its record.
+fn given(request: &StepRequest) -> Vec<Payload> {
+    let mut payloads = Vec::new();
+    if !request.input.is_empty() {
+        payloads.push(Payload { bytes: request.input.clone(), media_type: request.content_type.clone() });
     }
+    if !request.args.is_empty() || !request.env.is_empty() {
+        // Of the environment only the names: the values may be secrets.
+        let env: Vec<_> = request.env.iter().map(|(name, _)| name).collect();
+        let args = json!({ "args": request.args, "env": env });
+        payloads.push(Payload { bytes: args.to_string().into_bytes(), media_type: "application/json".into() });
+    }
+    payloads
 }
 
-fn log_end(step: &str, outcome: &Outcome, usage: &Usage) {
-    let outcome = match outcome {
-        Outcome::Succeeded { .. } => "succeeded",
-        Outcome::Exited { .. } => "exited",
-        Outcome::Failed(_) => "failed",
-        Outcome::Trapped(_) => "trapped",
-        Outcome::LimitExceeded { limit, .. } => limit,
-        Outcome::Cancelled(_) => "cancelled",
-        Outcome::WorkerLost(_) => "worker lost",
-    };
-    info!(step, outcome, fuel = usage.fuel, wall_time_us = usage.wall_time_us, "step ended");
+fn accepted_record(
+    request: &StepRequest,
+    accepted: &Accepted,
+    mounts: &[Mount],
+    decision: Value,
+    engine: &str,
+) -> Value {
+    let mounts: Vec<_> =
+        mounts.iter().map(|mount| json!({ "path": mount.guest_path, "writable": mount.writable.is_some() })).collect();
+    json!({
+        "caller": request.caller, "component": accepted.component.to_string(), "agent": accepted.agent,
+        "engine": engine, "workspace": request.workspace, "mounts": mounts, "args": request.args.len(),
+        "env": request.env.len(),
+        "narrow": request.narrow.as_ref().map(|narrow| json!({ "tools": narrow.tools, "spaces": narrow.spaces })),
+        "limits": accepted.limits, "budget": accepted.budget, "decision": decision,
+    })
 }
 
 fn spec(component: &Arc<Component>, request: StepRequest, mounts: Vec<Mount>, limits: StepLimits) -> StepSpec {
     let content_type = if request.content_type.is_empty() { "application/json".into() } else { request.content_type };
-    let program = match component.kind {
-        Kind::Command => "command",
-        Kind::Step | Kind::Tool => "step",
+    let (program, task) = match component.kind {
+        ComponentKind::Command => ("command", Task::Command { stdin: request.input }),
+        ComponentKind::Step | ComponentKind::Tool => ("step", Task::Run { payload: request.input, content_type }),
     };
     StepSpec {
         component: component.digest,
-        kind: component.kind,
-        input: request.input,
-        content_type,
+        task,
         args: std::iter::once(program.to_owned()).chain(request.args).collect(),
         env: request.env,
         mounts,
@@ -209,56 +370,7 @@ fn spec(component: &Arc<Component>, request: StepRequest, mounts: Vec<Mount>, li
     }
 }
 
-fn check_sizes(request: &StepRequest, input_bytes: u64) -> Result<(), RunError> {
-    let field = |field, problem| Err(RunError::Field { field, problem });
-    if request.input.len() as u64 > input_bytes {
-        return Err(RunError::InputTooLarge { bytes: request.input.len(), max: input_bytes });
-    }
-    if request.content_type.len() > 256 {
-        return field("content_type", "has more than 256 bytes".into());
-    }
-    if request.args.len() as u64 > FIXED.args {
-        return field("args", format!("has {} arguments; at most {} are allowed", request.args.len(), FIXED.args));
-    }
-    let args: usize = request.args.iter().map(String::len).sum();
-    let env: usize = request.env.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if (args + env) as u64 > FIXED.args_bytes {
-        return field(
-            "args",
-            format!("and `env` have {} bytes together; at most {} are allowed", args + env, FIXED.args_bytes),
-        );
-    }
-    if request.env.iter().any(|(key, value)| key.is_empty() || key.contains(['=', '\0']) || value.contains('\0')) {
-        return field("env", "has a name that is empty or holds `=`, or a text that holds a NUL".into());
-    }
-    if request.args.iter().any(|arg| arg.contains('\0')) {
-        return field("args", "has a text that holds a NUL".into());
-    }
-    Ok(())
-}
-
-fn nested(a: &str, b: &str) -> bool {
-    Path::new(a).starts_with(b) || Path::new(b).starts_with(a)
-}
-
-/// A guest sees a mount at a plain absolute path that is not the workspace's.
-fn check_guest_path(path: &str) -> Result<(), String> {
-    let shown: String = path.chars().take(80).collect();
-    let plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(|c: char| c.is_control());
-    match path.strip_prefix('/') {
-        Some(rest) if path.len() <= 256 && rest.split('/').all(plain) => {}
-        _ => {
-            return Err(format!(
-                "has the path `{shown}`: use an absolute path without `.`, `..` or empty names, of at most 256 bytes"
-            ));
-        }
-    }
-    if nested(path, WORKSPACE_PATH) {
-        return Err(format!("has the path `{shown}`, which is the workspace's"));
-    }
-    Ok(())
-}
-
-fn mounts(known: &[String]) -> String {
+/// Returns names for a message.
+pub fn listed(known: &[String]) -> String {
     if known.is_empty() { "none".into() } else { known.iter().map(|m| format!("`{m}`")).collect::<Vec<_>>().join(", ") }
 }

@@ -16,14 +16,14 @@ use wasmtime_wasi::{I32Exit, p2::bindings::CommandPre};
 
 use super::{
     meter::{Stopped, metered},
-    state::StepState,
+    state::{StepState, Ways},
 };
 use crate::{
     host::{
-        self, Exceeded, Outlet,
-        bindings::{StepPre, exports::palisade::agent::run::Input},
+        self, Exceeded,
+        bindings::{StepPre, exports::palisade::agent::run::Input, palisade::agent::types::Error, tool::ToolPre},
     },
-    step::{Digest, FIXED, Failure, Kind, Outcome, StepLimits, StepSpec, Usage},
+    step::{Digest, FIXED, Failure, Outcome, StepLimits, StepSpec, Task, ToolDescription, Usage},
 };
 
 /// Components that are kept linked. The one used longest ago goes first.
@@ -41,8 +41,12 @@ pub struct Runner {
 #[derive(Clone)]
 enum Linked {
     Step(StepPre<StepState>),
+    Tool(ToolPre<StepState>),
     Command(CommandPre<StepState>),
 }
+
+/// Media type of what tools take and give.
+const JSON: &str = "application/json";
 
 /// What a guest that ended by itself left.
 enum Ended {
@@ -59,11 +63,11 @@ impl Runner {
     }
 
     /// Runs `spec` to its end. Never fails: whatever goes wrong is an outcome.
-    pub async fn run(&self, mut spec: StepSpec, outlet: Outlet, cancel: &CancellationToken) -> (Outcome, Usage) {
+    pub async fn run(&self, mut spec: StepSpec, ways: Ways, cancel: &CancellationToken) -> (Outcome, Usage) {
         let start = Instant::now();
-        let mut usage = Usage { input_bytes: spec.input.len() as u64, ..Usage::default() };
+        let mut usage = Usage { input_bytes: spec.task.input_bytes(), ..Usage::default() };
         let limits = spec.limits;
-        let (component, mut store) = match self.prepare(&mut spec, outlet) {
+        let (component, mut store) = match self.prepare(&mut spec, ways) {
             Ok(prepared) => prepared,
             Err(error) => return (lost("STEP_NOT_STARTED", &error), usage),
         };
@@ -92,9 +96,9 @@ impl Runner {
         (outcome, usage)
     }
 
-    fn prepare(&self, spec: &mut StepSpec, outlet: Outlet) -> wasmtime::Result<(Linked, Store<StepState>)> {
-        let component = self.component(spec.component, spec.kind)?;
-        let mut store = Store::new(&self.engine, StepState::new(spec, outlet)?);
+    fn prepare(&self, spec: &mut StepSpec, ways: Ways) -> wasmtime::Result<(Linked, Store<StepState>)> {
+        let component = self.component(spec.component, &spec.task)?;
+        let mut store = Store::new(&self.engine, StepState::new(spec, ways)?);
         store.limiter(|state| &mut state.limiter);
         store.set_fuel(spec.limits.fuel)?;
         store.fuel_async_yield_interval(Some(FIXED.yield_fuel))?;
@@ -104,7 +108,7 @@ impl Runner {
     }
 
     /// Returns a component, linked: mapped from its artifact, or kept from an earlier step.
-    fn component(&self, digest: Digest, kind: Kind) -> wasmtime::Result<Linked> {
+    fn component(&self, digest: Digest, task: &Task) -> wasmtime::Result<Linked> {
         let lock = || self.components.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((component, used)) = lock().get_mut(&digest) {
             *used = Instant::now();
@@ -115,9 +119,10 @@ impl Runner {
         // and callers cannot write to this directory, and Landlock makes it read-only for this process.
         let component = unsafe { Component::deserialize_file(&self.engine, path)? };
         let component = host::linker_for(&self.linker, &component)?.instantiate_pre(&component)?;
-        let component = match kind {
-            Kind::Command => Linked::Command(CommandPre::new(component)?),
-            Kind::Step | Kind::Tool => Linked::Step(StepPre::new(component)?),
+        let component = match task {
+            Task::Run { .. } => Linked::Step(StepPre::new(component)?),
+            Task::Command { .. } => Linked::Command(CommandPre::new(component)?),
+            Task::Invoke { .. } | Task::Describe => Linked::Tool(ToolPre::new(component)?),
         };
         let mut components = lock();
         if components.len() >= COMPONENTS_MAX
@@ -132,8 +137,8 @@ impl Runner {
 
 /// Instantiates the component and calls its one export.
 async fn call(component: &Linked, store: &mut Store<StepState>, spec: StepSpec) -> wasmtime::Result<Ended> {
-    match component {
-        Linked::Command(command) => {
+    match (component, spec.task) {
+        (Linked::Command(command), Task::Command { .. }) => {
             let command = command.instantiate_async(&mut *store).await?;
             match command.wasi_cli_run().call_run(store).await {
                 Ok(Ok(())) => Ok(Ended::Exited(0)),
@@ -144,15 +149,33 @@ async fn call(component: &Linked, store: &mut Store<StepState>, spec: StepSpec) 
                 },
             }
         }
-        Linked::Step(step) => {
+        (Linked::Step(step), Task::Run { payload, content_type }) => {
             let step = step.instantiate_async(&mut *store).await?;
-            let input = Input { payload: spec.input, content_type: spec.content_type };
-            Ok(match step.palisade_agent_run().call_run(store, &input).await? {
+            Ok(match step.palisade_agent_run().call_run(store, &Input { payload, content_type }).await? {
                 Ok(output) => Ended::Returned(output.payload, output.content_type),
-                Err(error) => Ended::Refused(Failure::new(shorten(error.code, 128), shorten(error.message, 16 << 10))),
+                Err(error) => Ended::Refused(failure(error)),
             })
         }
+        (Linked::Tool(tool), Task::Invoke { arguments }) => {
+            let tool = tool.instantiate_async(&mut *store).await?;
+            Ok(match tool.palisade_agent_invoke().call_invoke(store, &arguments).await? {
+                Ok(result) => Ended::Returned(result.into_bytes(), JSON.into()),
+                Err(error) => Ended::Refused(failure(error)),
+            })
+        }
+        (Linked::Tool(tool), Task::Describe) => {
+            let tool = tool.instantiate_async(&mut *store).await?;
+            let said = tool.palisade_agent_invoke().call_describe(store).await?;
+            let description =
+                ToolDescription { text: said.text, input_schema: said.input_schema, output_schema: said.output_schema };
+            Ok(Ended::Returned(serde_json::to_vec(&description).map_err(wasmtime::Error::new)?, JSON.into()))
+        }
+        _ => Err(wasmtime::Error::msg("the component is of another kind than the task")),
     }
+}
+
+fn failure(error: Error) -> Failure {
+    Failure::new(shorten(error.code, 128), shorten(error.message, 16 << 10))
 }
 
 fn outcome(ended: Result<wasmtime::Result<Ended>, Stopped>, limits: &StepLimits, refused_memory: bool) -> Outcome {

@@ -5,39 +5,47 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView, random::WasiRandomC
 
 use super::limiter::Limiter;
 use crate::{
-    host::{EventSink, Files, Outlet, Stdin, Stdio, files},
-    step::{FIXED, Kind, StepSpec},
+    host::{EventSink, Files, Gate, Outlet, Stdin, Stdio, Trees, files},
+    step::{FIXED, StepSpec, Task},
 };
+
+/// A step's ways out: what it says and asks goes to the daemon, and what it writes is counted.
+#[derive(Clone)]
+pub struct Ways {
+    pub outlet: Outlet,
+    pub gate: Gate,
+    pub trees: Trees,
+}
 
 /// The data of a step's store.
 pub struct StepState {
     wasi: WasiCtx,
     table: ResourceTable,
     files: Files,
+    gate: Gate,
     pub limiter: Limiter,
     pub events: EventSink,
     pub stdio: Stdio,
 }
 
 impl StepState {
-    /// Returns the state of a step whose events go to `outlet`. Fails if a mount cannot be opened.
-    pub fn new(spec: &mut StepSpec, outlet: Outlet) -> wasmtime::Result<Self> {
+    /// Returns the state of a step. Fails if a mount cannot be opened.
+    pub fn new(spec: &mut StepSpec, ways: Ways) -> wasmtime::Result<Self> {
+        let Ways { outlet, gate, trees } = ways;
         let (stdout, stderr) = Stdio::pair(&outlet, spec.limits.stdio_bytes);
         let mut wasi = WasiCtx::builder();
         // Files are local: a hop to another thread costs more than the call. What could block is not opened.
         wasi.allow_blocking_current_thread(true);
         wasi.stdout(stdout.clone()).stderr(stderr).args(&spec.args).envs(&spec.env);
         wasi.max_random_size(FIXED.random_bytes);
-        if spec.kind == Kind::Command {
-            wasi.stdin(Stdin::new(std::mem::take(&mut spec.input)));
+        if let Task::Command { stdin } = &mut spec.task {
+            wasi.stdin(Stdin::new(std::mem::take(stdin)));
         }
         let mut files = Files::default();
         for mount in &spec.mounts {
             let perms = if mount.writable.is_some() { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
             wasi.preopened_dir(&mount.host_path, &mount.guest_path, perms)?;
-            if let Some(quota) = mount.writable {
-                files.add(mount.guest_path.clone(), quota, mount.shared);
-            }
+            files.add(mount, &trees);
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(FIXED.resources as usize);
@@ -45,6 +53,7 @@ impl StepState {
             wasi: wasi.build(),
             table,
             files,
+            gate,
             limiter: Limiter::new(spec.limits.memory_bytes),
             events: EventSink::new(outlet, spec.limits.events),
             stdio: stdout,
@@ -64,6 +73,10 @@ impl StepState {
 
     pub fn files(&mut self) -> files::View<'_> {
         files::View { ctx: self.wasi.filesystem(), table: &mut self.table, files: &mut self.files }
+    }
+
+    pub fn gate(&mut self) -> &mut Gate {
+        &mut self.gate
     }
 
     pub fn random(&mut self) -> &mut WasiRandomCtx {

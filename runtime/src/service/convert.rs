@@ -4,7 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use palisade_proto::v1;
 
-use crate::step::{Event, Failure, Kind, Level, Outcome, StepLimits, Stream, Usage};
+use crate::{
+    budget::Amounts,
+    lifecycle::Finished,
+    step::{Effect, Event, Failure, Kind, Level, Outcome, StepLimits, Stream, Usage},
+};
 
 pub fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -33,7 +37,7 @@ pub fn limits(limits: &StepLimits) -> v1::StepLimits {
     }
 }
 
-pub fn event(sequence: i64, event: Event) -> v1::StepEvent {
+pub fn event(sequence: i64, tool: Option<String>, event: Event) -> v1::StepEvent {
     use v1::step_event::Kind;
     let kind = match event {
         Event::Log { level, message, fields } => {
@@ -49,7 +53,7 @@ pub fn event(sequence: i64, event: Event) -> v1::StepEvent {
             Kind::Output(v1::OutputChunk { stream: stream.into(), data })
         }
     };
-    v1::StepEvent { sequence, time: Some(SystemTime::now().into()), kind: Some(kind) }
+    v1::StepEvent { sequence, time: Some(SystemTime::now().into()), kind: Some(kind), tool: tool.unwrap_or_default() }
 }
 
 fn log_level(level: Level) -> v1::log_event::Level {
@@ -62,9 +66,32 @@ fn log_level(level: Level) -> v1::log_event::Level {
     }
 }
 
-pub fn result(step: String, outcome: Outcome, used: &Usage) -> v1::StepResult {
+pub fn budget(amounts: &Amounts) -> v1::Budget {
+    v1::Budget {
+        fuel: Some(int(amounts.fuel)),
+        wall_time: Some(duration(Duration::from_millis(amounts.wall_ms))),
+        host_calls: Some(int(amounts.host_calls)),
+        tool_calls: Some(int(amounts.tool_calls)),
+        bytes_in: Some(int(amounts.bytes_in)),
+        bytes_out: Some(int(amounts.bytes_out)),
+    }
+}
+
+pub fn effect(effect: Effect) -> v1::Effect {
+    match effect {
+        Effect::Read => v1::Effect::Read,
+        Effect::Append => v1::Effect::Append,
+        Effect::Mutate => v1::Effect::Mutate,
+        Effect::Destroy => v1::Effect::Destroy,
+        Effect::ExternalSend => v1::Effect::ExternalSend,
+    }
+}
+
+pub fn result(step: String, finished: Finished) -> v1::StepResult {
     use v1::step_result::Outcome as Word;
-    let mut result = v1::StepResult { step, usage: Some(usage(used)), ..v1::StepResult::default() };
+    let Finished { outcome, usage: used, spent, checkpoint } = finished;
+    let (usage, spent) = (Some(usage(&used)), Some(budget(&spent)));
+    let mut result = v1::StepResult { step, usage, spent, checkpoint, ..v1::StepResult::default() };
     let plain =
         |failure: Failure| v1::StepFailure { code: failure.code, message: failure.message, ..Default::default() };
     let (word, failure) = match outcome {
@@ -85,6 +112,7 @@ pub fn result(step: String, outcome: Outcome, used: &Usage) -> v1::StepResult {
         }
         Outcome::Cancelled(failure) => (Word::Cancelled, Some(plain(failure))),
         Outcome::WorkerLost(failure) => (Word::WorkerLost, Some(plain(failure))),
+        Outcome::Unrecorded(failure) => (Word::Unrecorded, Some(plain(failure))),
     };
     result.outcome = word.into();
     result.failure = failure;

@@ -1,7 +1,7 @@
 //! Where callers connect: a Unix socket, and a loopback address if the configuration names one.
 
 use std::{
-    fs,
+    fmt, fs,
     future::Future as _,
     io,
     net::SocketAddr,
@@ -66,6 +66,17 @@ pub enum Peer {
     /// Any local user.
     Loopback,
     Unknown,
+}
+
+impl fmt::Display for Peer {
+    /// As records and policies name it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { uid, .. } => write!(f, "unix:{uid}"),
+            Self::Loopback => f.write_str("loopback"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
 }
 
 impl Listener {

@@ -8,9 +8,11 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::error;
 
 use crate::{
-    lifecycle::{AdmitError, PushError, RunError},
+    journal::{ExportError, JournalError, ReadError},
+    lifecycle::{AdmitError, ExplainError, ForgetError, PolicyError, PushError, RegisterError, RunError},
+    policy::BadPolicies,
     step::BadLimit,
-    store::{ComponentError, WorkspaceError},
+    store::{ComponentError, VersionError, WorkspaceError},
     wire::Refusal,
     worker::{CompileError, WorkerError},
 };
@@ -20,6 +22,9 @@ const DOMAIN: &str = "palisade.v1";
 
 /// Bytes of the longest message.
 const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Bytes of all violations of one status.
+const VIOLATIONS_BYTES_MAX: usize = 4 << 10;
 
 /// When to come back after a refusal for want of room.
 const RETRY: Duration = Duration::from_secs(1);
@@ -71,6 +76,29 @@ pub fn run(error: RunError) -> Status {
     let message = error.to_string();
     match error {
         RunError::Component(error) => component(error),
+        RunError::Agent(error) => version(error),
+        RunError::AgentDisabled(_) => refuse(Code::FailedPrecondition, "AGENT_DISABLED", message),
+        RunError::NotInManifest(_) => bad_field("NOT_IN_MANIFEST", "narrow", message),
+        RunError::Denied(denial) => {
+            let mut details = ErrorDetails::with_error_info(
+                &denial.code,
+                DOMAIN,
+                [
+                    ("decision".to_owned(), denial.decision.clone()),
+                    ("rule".to_owned(), denial.rule.clone().unwrap_or_default()),
+                ],
+            );
+            details.add_precondition_failure_violation("policy", "caller", &message);
+            with(Code::PermissionDenied, message, details)
+        }
+        RunError::Exhausted(exhausted) => {
+            let mut details = info("BUDGET_EXHAUSTED");
+            details.add_quota_failure_violation(&exhausted.account, &message);
+            details.set_retry_info(exhausted.resets_in);
+            with(Code::ResourceExhausted, message, details)
+        }
+        RunError::Unrecorded(error) => journal(&error),
+        RunError::Unreadable(_) => internal(&message),
         RunError::Workspace(error) => workspace(error),
         RunError::Compile(error) => push(error),
         RunError::NotRunnable(_) => bad_field("NOT_RUNNABLE", "component", message),
@@ -89,6 +117,109 @@ pub fn run(error: RunError) -> Status {
                 "no worker can run the step: see the daemon's log".into(),
             )
         }
+    }
+}
+
+pub fn register(error: RegisterError) -> Status {
+    let message = error.to_string();
+    match error {
+        RegisterError::Manifest(_) => bad_field("MANIFEST_INVALID", "manifest", message),
+        RegisterError::Component(error) => component(error),
+        RegisterError::NotAnAgent(_) => bad_field("NOT_RUNNABLE", "component", message),
+        RegisterError::NotATool(_) => bad_field("NOT_A_TOOL", "component", message),
+        RegisterError::ImportNotInManifest { .. } => bad_field("IMPORT_NOT_IN_MANIFEST", "manifest", message),
+        RegisterError::NoMount { .. } => bad_field("MOUNT_NOT_FOUND", "manifest", message),
+        RegisterError::Mount { .. } => bad_field("MANIFEST_INVALID", "manifest", message),
+        RegisterError::Limit { .. } => bad_field("LIMIT_INVALID", "manifest", message),
+        RegisterError::Wider { .. } => refuse(Code::FailedPrecondition, "REACH_WIDER", message),
+        RegisterError::Schema { .. } => bad_field("SCHEMA_INVALID", "component", message),
+        RegisterError::Undescribed(_) => bad_field("TOOL_DESCRIBE_FAILED", "component", message),
+        RegisterError::Policies(_) => refuse(Code::FailedPrecondition, "POLICY_INVALID", message),
+        RegisterError::Replace(error) => policies(error),
+        RegisterError::Version(error) => version(error),
+        RegisterError::Unrecorded(error) => journal(&error),
+        RegisterError::Admit(error) => run(RunError::Admit(error)),
+        RegisterError::Worker(error) => run(RunError::Worker(error)),
+        RegisterError::Compile(error) => push(error),
+        RegisterError::Failed(_) => internal(&message),
+    }
+}
+
+pub fn version(error: VersionError) -> Status {
+    let message = error.to_string();
+    let of = |kind: &str, what: &str| format!("{}_{what}", kind.to_ascii_uppercase());
+    match error {
+        VersionError::NotFound { kind, .. } => refuse(Code::NotFound, &of(kind, "NOT_FOUND"), message),
+        VersionError::Exists { .. } => refuse(Code::AlreadyExists, "VERSION_EXISTS", message),
+        VersionError::TooMany { kind, .. } => quota(&format!("TOO_MANY_{}S", kind.to_ascii_uppercase()), kind, message),
+        VersionError::Io(error) => storage(error),
+    }
+}
+
+pub fn policies(error: PolicyError) -> Status {
+    match error {
+        PolicyError::Bad(error) => bad_policies(error),
+        PolicyError::Unrecorded(error) => journal(&error),
+        PolicyError::Unreadable(_) => refuse(Code::FailedPrecondition, "POLICY_INVALID", error.to_string()),
+    }
+}
+
+fn bad_policies(error: BadPolicies) -> Status {
+    let mut details = info("POLICY_INVALID");
+    // Every problem that fits: a status travels in headers.
+    let mut bytes = 0;
+    for problem in &error.problems {
+        let problem = problem.to_string();
+        bytes += problem.len();
+        if bytes > VIOLATIONS_BYTES_MAX {
+            break;
+        }
+        details.add_bad_request_violation("files", problem);
+    }
+    with(Code::InvalidArgument, error.to_string(), details)
+}
+
+pub fn explain(error: ExplainError) -> Status {
+    let message = error.to_string();
+    match error {
+        ExplainError::BadReference(_) => bad_field("FIELD_INVALID", "decision", message),
+        ExplainError::NotFound(_) => refuse(Code::NotFound, "DECISION_NOT_FOUND", message),
+        ExplainError::Read(error) => read_journal(&error),
+    }
+}
+
+/// Nothing is done that cannot be recorded.
+pub fn journal(error: &JournalError) -> Status {
+    error!(error = %error, "the journal takes nothing");
+    retry_later(Code::Unavailable, "JOURNAL_UNAVAILABLE", format!("nothing is done that cannot be recorded: {error}"))
+}
+
+pub fn read_journal(error: &ReadError) -> Status {
+    match error {
+        ReadError::OutOfRange { .. } => refuse(Code::NotFound, "RECORD_NOT_FOUND", error.to_string()),
+        _ => internal(&error.to_string()),
+    }
+}
+
+pub fn export(error: &ExportError) -> Status {
+    match error {
+        ExportError::Read(error) => read_journal(error),
+        _ => internal(&error.to_string()),
+    }
+}
+
+pub fn audit_busy(what: &str, max: usize) -> Status {
+    let message = format!("{max} {what} run already: retry when one has ended");
+    retry_later(Code::ResourceExhausted, "AUDIT_BUSY", message)
+}
+
+pub fn forget(error: ForgetError) -> Status {
+    let message = error.to_string();
+    match error {
+        ForgetError::NotFound(_) => refuse(Code::NotFound, "PAYLOAD_NOT_FOUND", message),
+        ForgetError::Read(error) => read_journal(&error),
+        ForgetError::Unrecorded(error) => journal(&error),
+        ForgetError::Failed(_) => internal(&message),
     }
 }
 

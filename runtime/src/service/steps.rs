@@ -1,17 +1,20 @@
 //! `Steps`: one stream for each step.
 
-use std::pin::Pin;
+use std::{collections::BTreeSet, pin::Pin};
 
 use futures::{Stream, stream};
 use palisade_proto::v1::{self, run_step_response, steps_server::Steps};
 use tonic::{Request, Response, Status};
 
-use super::{convert, status};
+use super::{convert, listen::Peer, status};
 use crate::{
-    config::AskedLimits,
-    lifecycle::{Lifecycle, MountUse, StepRequest, StepRun},
-    worker::Message,
+    config::{AskedBudget, AskedLimits},
+    lifecycle::{Lifecycle, Message, MountUse, Narrowing, StepRequest, StepRun},
+    telemetry::{Context, Span},
 };
+
+/// The method's name in traces.
+const RUN_STEP: &str = "palisade.v1.Steps/RunStep";
 
 /// Serves `palisade.v1.Steps`.
 pub struct Service(pub Lifecycle);
@@ -21,30 +24,45 @@ impl Steps for Service {
     type RunStepStream = Pin<Box<dyn Stream<Item = Result<v1::RunStepResponse, Status>> + Send>>;
 
     async fn run_step(&self, request: Request<v1::RunStepRequest>) -> Result<Response<Self::RunStepStream>, Status> {
-        let run = self.0.run_step(step_request(request.into_inner())?).await.map_err(status::run)?;
-        Ok(Response::new(Box::pin(responses(run))))
+        let header = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
+        let context = Context::from_headers(header("traceparent"), header("tracestate"));
+        let caller = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Unknown).to_string();
+        let mut span = self.0.telemetry().rpc(&context, RUN_STEP);
+        let started = async {
+            let request =
+                StepRequest { caller, context: span.context().clone(), ..step_request(request.into_inner())? };
+            self.0.run_step(request).await.map_err(status::run)
+        };
+        match started.await {
+            Ok(run) => Ok(Response::new(Box::pin(responses(run, span)))),
+            Err(refused) => {
+                span.rpc_ended(refused.code() as i32, refused.message());
+                Err(refused)
+            }
+        }
     }
 }
 
 /// What is still to be said of a step.
 enum Next {
-    Accepted(StepRun),
-    Message(StepRun, i64),
+    Accepted(StepRun, Span),
+    Message(StepRun, Span, i64),
     Nothing,
 }
 
 /// Returns the responses of a step. Dropping the stream, as a hang-up does, cancels the step.
-fn responses(run: StepRun) -> impl Stream<Item = Result<v1::RunStepResponse, Status>> {
-    stream::unfold(Next::Accepted(run), async |next| {
+fn responses(run: StepRun, span: Span) -> impl Stream<Item = Result<v1::RunStepResponse, Status>> {
+    stream::unfold(Next::Accepted(run, span), async |next| {
         let (message, next) = match next {
-            Next::Accepted(run) => (accepted(&run), Next::Message(run, 1)),
-            Next::Message(mut run, sequence) => match run.next().await? {
-                Message::Event(event) => {
-                    let event = run_step_response::Message::Event(convert::event(sequence, event));
-                    (event, Next::Message(run, sequence + 1))
+            Next::Accepted(run, span) => (accepted(&run), Next::Message(run, span, 1)),
+            Next::Message(mut run, mut span, sequence) => match run.next().await? {
+                Message::Event(tool, event) => {
+                    let event = run_step_response::Message::Event(convert::event(sequence, tool, event));
+                    (event, Next::Message(run, span, sequence + 1))
                 }
-                Message::Done(outcome, usage) => {
-                    let result = convert::result(run.accepted.step.clone(), outcome, &usage);
+                Message::Done(finished) => {
+                    span.rpc_ended(0, "");
+                    let result = convert::result(run.accepted.step.clone(), *finished);
                     (run_step_response::Message::Result(result), Next::Nothing)
                 }
             },
@@ -59,19 +77,27 @@ fn accepted(run: &StepRun) -> run_step_response::Message {
         step: run.accepted.step.clone(),
         component: format!("components/{}", run.accepted.component),
         limits: Some(convert::limits(&run.accepted.limits)),
+        agent: run.accepted.agent.as_ref().map(|agent| format!("agents/{agent}")).unwrap_or_default(),
+        budget: Some(convert::budget(&run.accepted.budget)),
     })
 }
 
 fn step_request(request: v1::RunStepRequest) -> Result<StepRequest, Status> {
     let asked = request.limits.unwrap_or_default();
-    let timeout_ms = match asked.timeout {
-        None => None,
-        Some(timeout) => Some(milliseconds(&timeout).ok_or_else(|| {
-            let message =
-                "`limits.timeout` is not a duration of whole nanoseconds between -999,999,999 and 999,999,999";
-            status::bad_field("LIMIT_INVALID", "limits.timeout", message)
-        })?),
+    let timeout_ms = optional_milliseconds("limits.timeout", asked.timeout)?;
+    let summed = request.budget.unwrap_or_default();
+    let budget = AskedBudget {
+        fuel: summed.fuel,
+        wall_ms: optional_milliseconds("budget.wall_time", summed.wall_time)?,
+        host_calls: summed.host_calls,
+        tool_calls: summed.tool_calls,
+        bytes_in: summed.bytes_in,
+        bytes_out: summed.bytes_out,
     };
+    let narrow = request.narrow.map(|narrow| Narrowing {
+        tools: narrow.tools.into_iter().collect::<BTreeSet<_>>(),
+        spaces: narrow.spaces.into_iter().collect::<BTreeSet<_>>(),
+    });
     let limits = AskedLimits {
         fuel: asked.fuel,
         memory_bytes: asked.memory_bytes,
@@ -83,6 +109,8 @@ fn step_request(request: v1::RunStepRequest) -> Result<StepRequest, Status> {
     let mounts = request.mounts.into_iter().map(|m| MountUse { mount: m.mount, path: m.path, read_only: m.read_only });
     Ok(StepRequest {
         component: request.component,
+        agent: request.agent,
+        job: request.job,
         input: request.input,
         content_type: request.content_type,
         args: request.args,
@@ -90,7 +118,19 @@ fn step_request(request: v1::RunStepRequest) -> Result<StepRequest, Status> {
         workspace: request.workspace,
         mounts: mounts.collect(),
         limits,
+        budget,
+        narrow,
+        ..StepRequest::default()
     })
+}
+
+fn optional_milliseconds(field: &str, time: Option<prost_types::Duration>) -> Result<Option<i64>, Status> {
+    let Some(time) = time else { return Ok(None) };
+    let found = milliseconds(&time).ok_or_else(|| {
+        let message = format!("`{field}` is not a duration of whole nanoseconds between -999,999,999 and 999,999,999");
+        status::bad_field("LIMIT_INVALID", field, message)
+    });
+    found.map(Some)
 }
 
 /// Returns a duration in milliseconds, rounded towards zero. `None` if it is not a valid one.

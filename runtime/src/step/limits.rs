@@ -77,6 +77,12 @@ pub struct Fixed {
     pub args_bytes: u64,
     /// Mounts of one step.
     pub mounts: u64,
+    /// Tools within tools: a step calls the first.
+    pub tool_depth: u32,
+    /// Bytes of a tool's arguments.
+    pub arguments_bytes: u64,
+    /// Host calls of one step, or of one tool, that are under way at the same time.
+    pub calls_under_way: u64,
     /// Units of fuel between two looks at the clock and at cancellation.
     pub yield_fuel: u64,
 }
@@ -100,5 +106,8 @@ pub const FIXED: Fixed = Fixed {
     args: 256,
     args_bytes: 64 << 10,
     mounts: 16,
+    tool_depth: 3,
+    arguments_bytes: 256 << 10,
+    calls_under_way: 32,
     yield_fuel: 1_000_000,
 };

@@ -19,6 +19,36 @@ pub enum Outcome {
     Cancelled(Failure),
     /// The worker died or hung.
     WorkerLost(Failure),
+    /// Its records could not be made durable, so nothing of it is given out.
+    Unrecorded(Failure),
+}
+
+impl Outcome {
+    /// Returns the word that is recorded and measured.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Succeeded { .. } | Self::Exited { code: 0 } => "succeeded",
+            Self::Exited { .. } | Self::Failed(_) => "failed",
+            Self::Trapped(_) => "trapped",
+            Self::LimitExceeded { .. } => "limit-exceeded",
+            Self::Cancelled(_) => "cancelled",
+            Self::WorkerLost(_) => "worker-lost",
+            Self::Unrecorded(_) => "unrecorded",
+        }
+    }
+
+    /// Returns why it did not succeed, if it has more to say than its word.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Succeeded { .. } | Self::Exited { .. } => None,
+            Self::LimitExceeded { failure, .. }
+            | Self::Failed(failure)
+            | Self::Trapped(failure)
+            | Self::Cancelled(failure)
+            | Self::WorkerLost(failure)
+            | Self::Unrecorded(failure) => Some(failure),
+        }
+    }
 }
 
 /// Why a step did not succeed.

@@ -23,10 +23,7 @@ pub enum Kind {
 pub struct StepSpec {
     /// The compiled artifact to run, by the digest of the component.
     pub component: Digest,
-    pub kind: Kind,
-    /// Payload of a step, standard input of a command.
-    pub input: Vec<u8>,
-    pub content_type: String,
+    pub task: Task,
     /// Arguments, the program's name first.
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
@@ -34,12 +31,48 @@ pub struct StepSpec {
     pub limits: StepLimits,
 }
 
+/// What a component is called for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// `palisade:agent/run`, with a payload.
+    Run { payload: Vec<u8>, content_type: String },
+    /// `wasi:cli/run`, with this standard input.
+    Command { stdin: Vec<u8> },
+    /// `palisade:agent/invoke`, with canonical JSON.
+    Invoke { arguments: String },
+    /// `palisade:agent/invoke`: what the tool says of itself.
+    Describe,
+}
+
+impl Task {
+    /// Returns the bytes that the component is given.
+    pub fn input_bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Run { payload, .. } => payload.len(),
+            Self::Command { stdin } => stdin.len(),
+            Self::Invoke { arguments } => arguments.len(),
+            Self::Describe => 0,
+        };
+        bytes as u64
+    }
+}
+
+/// What a tool says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolDescription {
+    pub text: String,
+    /// JSON Schemas, as texts.
+    pub input_schema: String,
+    pub output_schema: Option<String>,
+}
+
 /// A directory of the host, as the guest sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     pub guest_path: String,
     pub host_path: PathBuf,
-    /// How much the step may add below it; `None` is read-only.
+    /// How much the step may add below it; `None` is read-only. A tool that writes where the step that calls it writes
+    /// shares that step's count instead.
     pub writable: Option<Quota>,
     /// Others may write below it at the same time. A workspace belongs to its step alone.
     pub shared: bool,

@@ -59,9 +59,8 @@ impl DataDir {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        for folder in
-            [self.spool(), self.components(), self.aliases(), self.artifacts(), self.workspaces(), self.quotas()]
-        {
+        let folders = [self.spool(), self.components(), self.aliases(), self.artifacts(), self.agents(), self.tools()];
+        for folder in folders.into_iter().chain([self.workspaces(), self.quotas(), self.journal(), self.memory()]) {
             make_private(&folder)?;
         }
         Ok(())
@@ -77,6 +76,22 @@ impl DataDir {
 
     pub fn aliases(&self) -> PathBuf {
         self.root.join("aliases")
+    }
+
+    pub fn agents(&self) -> PathBuf {
+        self.root.join("agents")
+    }
+
+    pub fn tools(&self) -> PathBuf {
+        self.root.join("tools")
+    }
+
+    pub fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    pub fn memory(&self) -> PathBuf {
+        self.root.join("memory")
     }
 
     pub fn artifacts(&self) -> PathBuf {

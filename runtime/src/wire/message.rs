@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::step::{Event, Kind, Outcome, StepSpec, Usage};
+use crate::step::{Answer, Call, CallError, Event, Kind, Outcome, StepSpec, Usage};
 
 /// Bytes of the largest `Chunk`.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -15,7 +15,15 @@ pub enum ToWorker {
     Setup(WorkerSetup),
     Run {
         step: u64,
+        /// The step that called the tool which this is.
+        caller: Option<u64>,
         spec: Box<StepSpec>,
+    },
+    /// What a host call came to.
+    Answer {
+        step: u64,
+        call: u64,
+        answer: Result<Answer, CallError>,
     },
     /// The caller took so many events of the step: so many more may be sent.
     Credit {
@@ -60,6 +68,12 @@ pub enum FromWorker {
         step: u64,
         event: Event,
     },
+    /// A host call. `call` is a number that the step has not used before; every call is answered, unless the step ends.
+    Call {
+        step: u64,
+        call: u64,
+        asked: Call,
+    },
     Done {
         step: u64,
         outcome: Outcome,
@@ -77,6 +91,7 @@ pub struct Wall {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum WallState {
     /// Built, and the forbidden act failed.
     Verified,

@@ -21,7 +21,8 @@ use tracing::{info, warn};
 
 use super::{
     process::{Process, Spawner},
-    steps::{Running, Steps},
+    running::Running,
+    steps::Steps,
 };
 use crate::{
     step::StepSpec,
@@ -39,8 +40,22 @@ pub struct Workers {
     spawner: Spawner,
     setup: WorkerSetup,
     allow_missing: Vec<String>,
+    changed: Changed,
     current: Mutex<Option<Arc<Worker>>>,
     next_step: AtomicU64,
+}
+
+/// Told when a worker came or went.
+pub type Changed = Arc<dyn Fn(Change) + Send + Sync>;
+
+/// What became of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Started,
+    /// The daemon ended it.
+    Ended,
+    /// It died, hung or broke the rules.
+    Lost,
 }
 
 /// What a worker said of itself when it was ready.
@@ -80,8 +95,8 @@ pub enum WorkerError {
 
 impl Workers {
     /// Returns the workers of one tenant. None is started yet.
-    pub fn new(spawner: Spawner, setup: WorkerSetup, allow_missing: Vec<String>) -> Self {
-        Self { spawner, setup, allow_missing, current: Mutex::default(), next_step: AtomicU64::new(1) }
+    pub fn new(spawner: Spawner, setup: WorkerSetup, allow_missing: Vec<String>, changed: Changed) -> Self {
+        Self { spawner, setup, allow_missing, changed, current: Mutex::default(), next_step: AtomicU64::new(1) }
     }
 
     /// Returns what a worker says of itself; starts one if there is none.
@@ -89,13 +104,19 @@ impl Workers {
         Ok(self.live().await?.hello.clone())
     }
 
-    /// Sends a step to a worker. `holds` is dropped when the worker is done with the step.
-    pub async fn run(&self, spec: StepSpec, holds: Box<dyn Any + Send>) -> Result<Running, WorkerError> {
+    /// Sends a step to a worker. `caller` is the step that calls the tool which this is, if it is one. `holds` is
+    /// dropped when the worker is done with the step.
+    pub async fn run(
+        &self,
+        spec: StepSpec,
+        caller: Option<u64>,
+        holds: Box<dyn Any + Send>,
+    ) -> Result<Running, WorkerError> {
         let worker = self.live().await?;
         let step = self.next_step.fetch_add(1, Ordering::Relaxed);
         let limits = spec.limits;
-        let frame = wire::encode(&ToWorker::Run { step, spec: Box::new(spec) })?;
-        let messages = worker.steps.add(step, limits, holds);
+        let frame = wire::encode(&ToWorker::Run { step, caller, spec: Box::new(spec) })?;
+        let received = worker.steps.add(step, limits, holds);
         // A caller that hangs up while the frame waits for room takes its step along: the worker never hears of it.
         let unsent = Unsent { worker: &worker, step };
         let sent = worker.frames.send(&frame).await;
@@ -107,7 +128,7 @@ impl Workers {
             worker.steps.lose_all("it died as the step was sent");
         }
         let (frames, steps) = (worker.frames.clone(), worker.steps.clone());
-        Ok(Running { step, messages, frames, steps, taken: 0, done: false })
+        Ok(Running::new(step, received, frames, steps))
     }
 
     async fn live(&self) -> Result<Arc<Worker>, WorkerError> {
@@ -153,7 +174,8 @@ impl Workers {
             ended: CancellationToken::new(),
             stop: CancellationToken::new(),
         });
-        tokio::spawn(tend(worker.clone(), process, reader));
+        (self.changed)(Change::Started);
+        tokio::spawn(tend(worker.clone(), process, reader, self.changed.clone()));
         Ok(worker)
     }
 }
@@ -179,7 +201,7 @@ impl Drop for Workers {
 }
 
 /// Moves frames until the worker dies, hangs or breaks the rules; then ends it and its steps.
-async fn tend(worker: Arc<Worker>, process: Process, reader: OwnedReadHalf) {
+async fn tend(worker: Arc<Worker>, process: Process, reader: OwnedReadHalf, changed: Changed) {
     let why = tokio::select! {
         why = read(reader, &worker.steps) => why,
         broken = worker.frames.flush() => broken.to_string(),
@@ -190,6 +212,7 @@ async fn tend(worker: Arc<Worker>, process: Process, reader: OwnedReadHalf) {
     let pid = process.id();
     let end = process.end().await;
     warn!(pid, why, end, "worker gone");
+    changed(if worker.stop.is_cancelled() { Change::Ended } else { Change::Lost });
     worker.steps.lose_all(&why);
     worker.ended.cancel();
 }
@@ -199,6 +222,7 @@ async fn read(reader: OwnedReadHalf, steps: &Steps) -> String {
     loop {
         let taken = match wire::read(&mut reader).await {
             Ok(FromWorker::Event { step, event }) => steps.event(step, event),
+            Ok(FromWorker::Call { step, call, asked }) => steps.call(step, call, asked),
             Ok(FromWorker::Done { step, outcome, usage }) => steps.done(step, outcome, usage),
             Ok(FromWorker::Ready { .. }) => return "it broke the rules: ready twice".into(),
             Err(WireError::Closed) => return "its process died".into(),

@@ -3,32 +3,29 @@
 use std::{
     any::Any,
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    step::{Event, FIELD_BYTES, FIXED, Failure, Outcome, StepLimits, Usage},
-    wire::{CHUNK_BYTES_MAX, EVENT_WINDOW, Outbox, ToWorker, encode},
+    step::{Call, Event, FIELD_BYTES, FIXED, Failure, Outcome, StepLimits, Usage},
+    wire::{CHUNK_BYTES_MAX, EVENT_WINDOW},
 };
 
 /// How much later than its deadline or its cancellation a step may end before its worker counts as hung.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Events that a caller takes before the worker is told so.
-const CREDIT_EVENTS: u32 = 16;
-
 /// Bytes of a failure's code or message, which a worker cuts well below.
 const TEXT_BYTES_MAX: usize = 32 << 10;
 
-/// What a step sends.
-#[derive(Debug)]
-pub enum Message {
-    Event(Event),
-    /// The last message.
-    Done(Outcome, Usage),
+/// What comes from a step. The events end before the end comes.
+pub struct Received {
+    pub events: mpsc::Receiver<Event>,
+    /// Host calls, by numbers of the worker's own.
+    pub calls: mpsc::Receiver<(u64, Call)>,
+    pub ended: oneshot::Receiver<(Outcome, Usage)>,
 }
 
 /// A worker that broke the rules.
@@ -38,6 +35,8 @@ pub enum Violation {
     UnknownStep,
     #[error("more events than there was room for")]
     Window,
+    #[error("more host calls at a time than a guest can make")]
+    Calls,
     #[error("more than the step's limit `{0}`")]
     Limit(&'static str),
 }
@@ -47,25 +46,61 @@ pub enum Violation {
 pub struct Steps(Mutex<HashMap<u64, Entry>>);
 
 struct Entry {
-    messages: mpsc::Sender<Message>,
+    messages: mpsc::Sender<Event>,
+    calls: mpsc::Sender<(u64, Call)>,
+    ended: oneshot::Sender<(Outcome, Usage)>,
     limits: StepLimits,
     events: u64,
     stdio_bytes: u64,
+    since: Instant,
     /// The worker is killed if the step has not ended by then.
     overdue: Instant,
     /// What the step holds: its slot and its workspace. Free again when the worker is done with them.
     _holds: Box<dyn Any + Send>,
 }
 
+impl Entry {
+    /// Returns the usage as far as it can be true: what was seen here is counted here, and nothing exceeds its limit.
+    fn possible(&self, outcome: &Outcome, said: Usage) -> Usage {
+        // What JSON carries exactly: usage is recorded.
+        const MOST: u64 = (1 << 53) - 1;
+        let elapsed = self.since.elapsed().as_micros() as u64;
+        Usage {
+            fuel: said.fuel.min(self.limits.fuel),
+            memory_peak_bytes: said.memory_peak_bytes.min(self.limits.memory_bytes),
+            wall_time_us: said.wall_time_us.min(elapsed),
+            cpu_time_us: said.cpu_time_us.min(elapsed),
+            input_bytes: said.input_bytes.min(MOST),
+            output_bytes: if let Outcome::Succeeded { output, .. } = outcome { output.len() as u64 } else { 0 },
+            stdio_bytes: self.stdio_bytes,
+            events: self.events,
+            disk_bytes: said.disk_bytes.clamp(-(MOST as i64), MOST as i64),
+            disk_entries: said.disk_entries.clamp(-(MOST as i64), MOST as i64),
+        }
+    }
+}
+
 impl Steps {
-    /// Registers a step before it is sent to the worker. Returns its messages.
-    pub fn add(&self, step: u64, limits: StepLimits, holds: Box<dyn Any + Send>) -> mpsc::Receiver<Message> {
-        // Room for the window and for the end, so that delivering never waits.
-        let (messages, received) = mpsc::channel(EVENT_WINDOW + 1);
+    /// Registers a step before it is sent to the worker.
+    pub fn add(&self, step: u64, limits: StepLimits, holds: Box<dyn Any + Send>) -> Received {
+        // Room for all that a worker may send, so that delivering never waits.
+        let (messages, events) = mpsc::channel(EVENT_WINDOW);
+        let (asked, calls) = mpsc::channel(FIXED.calls_under_way as usize);
+        let (end, ended) = oneshot::channel();
         let overdue = Instant::now() + Duration::from_millis(limits.timeout_ms) + GRACE;
-        let entry = Entry { messages, limits, events: 0, stdio_bytes: 0, overdue, _holds: holds };
+        let entry = Entry {
+            messages,
+            calls: asked,
+            ended: end,
+            limits,
+            events: 0,
+            stdio_bytes: 0,
+            since: Instant::now(),
+            overdue,
+            _holds: holds,
+        };
         self.entries().insert(step, entry);
-        received
+        Received { events, calls, ended }
     }
 
     /// Forgets a step that was never sent.
@@ -94,14 +129,19 @@ impl Steps {
                 }
             }
         }
-        // The last place is the result's.
-        if entry.messages.capacity() <= 1 && !entry.messages.is_closed() {
-            return Err(Violation::Window);
-        }
-        match entry.messages.try_send(Message::Event(event)) {
+        match entry.messages.try_send(event) {
             // The caller hung up: the step is being cancelled and may still say something.
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Violation::Window),
+        }
+    }
+
+    /// Takes a host call from the worker.
+    pub fn call(&self, step: u64, call: u64, asked: Call) -> Result<(), Violation> {
+        let entries = self.entries();
+        match entries.get(&step).ok_or(Violation::UnknownStep)?.calls.try_send((call, asked)) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Violation::Calls),
         }
     }
 
@@ -112,7 +152,8 @@ impl Steps {
         check_size(&outcome, &entries.get(&step).ok_or(Violation::UnknownStep)?.limits)?;
         let entry = entries.remove(&step).ok_or(Violation::UnknownStep)?;
         drop(entries);
-        let _ = entry.messages.try_send(Message::Done(outcome, usage)); // fails if the caller hung up
+        let usage = entry.possible(&outcome, usage);
+        let _ = entry.ended.send((outcome, usage)); // fails if nobody waits any more
         Ok(())
     }
 
@@ -133,7 +174,7 @@ impl Steps {
     pub fn lose_all(&self, why: &str) {
         for (_, entry) in self.entries().drain() {
             let failure = Failure::new("WORKER_LOST", format!("the worker that ran the step is gone: {why}"));
-            let _ = entry.messages.try_send(Message::Done(Outcome::WorkerLost(failure), Usage::default()));
+            let _ = entry.ended.send((Outcome::WorkerLost(failure), Usage::default()));
         }
     }
 
@@ -155,7 +196,9 @@ fn check_size(outcome: &Outcome, limits: &StepLimits) -> Result<(), Violation> {
         Outcome::Failed(failure)
         | Outcome::Trapped(failure)
         | Outcome::Cancelled(failure)
-        | Outcome::WorkerLost(failure) => failure,
+        | Outcome::WorkerLost(failure)
+        // Said by the daemon alone.
+        | Outcome::Unrecorded(failure) => failure,
     };
     let fits = failure.code.len() <= TEXT_BYTES_MAX && failure.message.len() <= TEXT_BYTES_MAX;
     if fits { Ok(()) } else { Err(Violation::Limit("output_bytes")) }
@@ -168,77 +211,5 @@ fn text_bytes(event: &Event) -> usize {
         }
         Event::Progress { message, .. } => message.len(),
         Event::Output { data, .. } => data.len(),
-    }
-}
-
-/// A step that was handed to a worker. Dropping it cancels the step.
-pub struct Running {
-    pub(super) step: u64,
-    pub(super) messages: mpsc::Receiver<Message>,
-    pub(super) frames: Outbox,
-    pub(super) steps: Arc<Steps>,
-    pub(super) taken: u32,
-    pub(super) done: bool,
-}
-
-impl Running {
-    /// Returns the next message. After [`Message::Done`] there is none.
-    pub async fn next(&mut self) -> Option<Message> {
-        if self.done {
-            return None;
-        }
-        let message = self.messages.recv().await.unwrap_or_else(|| {
-            let failure = Failure::new("WORKER_LOST", "the worker sent no result");
-            Message::Done(Outcome::WorkerLost(failure), Usage::default())
-        });
-        match message {
-            Message::Done(..) => self.done = true,
-            Message::Event(_) => {
-                self.taken += 1;
-                self.give_credit();
-            }
-        }
-        Some(message)
-    }
-
-    /// Tells the step to stop. It still ends with a message.
-    pub async fn cancel(&self) {
-        self.steps.cancelled(self.step);
-        self.send(&ToWorker::Cancel { step: self.step }).await;
-    }
-
-    /// Never waits: a message that was received must not be lost because the caller stopped waiting. Credit that finds no
-    /// room goes with the next.
-    fn give_credit(&mut self) {
-        if self.taken < CREDIT_EVENTS {
-            return;
-        }
-        if let Ok(frame) = encode(&ToWorker::Credit { step: self.step, events: self.taken })
-            && let Ok(true) = self.frames.try_send(&frame)
-        {
-            self.taken = 0;
-        }
-    }
-
-    async fn send(&self, request: &ToWorker) {
-        if let Ok(frame) = encode(request) {
-            let _ = self.frames.send(&frame).await; // fails if the worker is gone; then the end is on its way
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        self.steps.cancelled(self.step);
-        if let Ok(frame) = encode(&ToWorker::Cancel { step: self.step })
-            && let Ok(false) = self.frames.try_send(&frame)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let frames = self.frames.clone();
-            runtime.spawn(async move { frames.send(&frame).await });
-        }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use super::steps::{Message, Steps, Violation};
+use super::steps::{Steps, Violation};
 use crate::{
-    step::{Event, Failure, Level, Outcome, StepLimits, Stream, Usage},
+    step::{Call, Event, FIXED, Failure, Level, Outcome, StepLimits, Stream, Usage},
     wire::EVENT_WINDOW,
 };
 
@@ -20,7 +20,7 @@ fn log(message: &str) -> Event {
 
 fn done(outcome: Outcome) -> Result<(), Violation> {
     let steps = Steps::default();
-    let _messages = steps.add(1, LIMITS, Box::new(()));
+    let _received = steps.add(1, LIMITS, Box::new(()));
     steps.done(1, outcome, Usage::default())
 }
 
@@ -29,7 +29,7 @@ fn a_worker_that_speaks_of_a_step_it_does_not_run_breaks_the_rules() {
     let steps = Steps::default();
     assert!(matches!(steps.event(1, log("m")), Err(Violation::UnknownStep)));
     assert!(matches!(steps.done(1, Outcome::Exited { code: 0 }, Usage::default()), Err(Violation::UnknownStep)));
-    let _messages = steps.add(1, LIMITS, Box::new(()));
+    let _received = steps.add(1, LIMITS, Box::new(()));
     steps.done(1, Outcome::Exited { code: 0 }, Usage::default()).unwrap();
     assert!(matches!(steps.event(1, log("after the end")), Err(Violation::UnknownStep)));
     assert!(matches!(steps.done(1, Outcome::Exited { code: 0 }, Usage::default()), Err(Violation::UnknownStep)));
@@ -38,21 +38,32 @@ fn a_worker_that_speaks_of_a_step_it_does_not_run_breaks_the_rules() {
 #[test]
 fn a_worker_that_sends_more_than_the_window_breaks_the_rules() {
     let steps = Steps::default();
-    let mut messages = steps.add(1, LIMITS, Box::new(()));
+    let mut received = steps.add(1, LIMITS, Box::new(()));
     for _ in 0..EVENT_WINDOW {
         steps.event(1, log("m")).unwrap();
     }
     assert!(matches!(steps.event(1, log("m")), Err(Violation::Window)));
-    // There is always a place for the result.
+    // There is always a place for the end.
     steps.done(1, Outcome::Exited { code: 0 }, Usage::default()).unwrap();
-    let received: Vec<_> = std::iter::from_fn(|| messages.try_recv().ok()).collect();
-    assert!(matches!(received.last(), Some(Message::Done(..))) && received.len() == EVENT_WINDOW + 1);
+    assert!(received.ended.try_recv().is_ok());
+    assert_eq!(std::iter::from_fn(|| received.events.try_recv().ok()).count(), EVENT_WINDOW);
+}
+
+#[test]
+fn a_worker_that_asks_more_at_a_time_than_a_guest_can_breaks_the_rules() {
+    let steps = Steps::default();
+    let _received = steps.add(1, LIMITS, Box::new(()));
+    assert!(matches!(steps.call(2, 1, Call::ListTools), Err(Violation::UnknownStep)));
+    for call in 0..FIXED.calls_under_way {
+        steps.call(1, call, Call::ListTools).unwrap();
+    }
+    assert!(matches!(steps.call(1, 99, Call::ListTools), Err(Violation::Calls)));
 }
 
 #[test]
 fn a_worker_that_exceeds_a_limit_of_the_step_breaks_the_rules() {
     let steps = Steps::default();
-    let _messages = steps.add(1, LIMITS, Box::new(()));
+    let _received = steps.add(1, LIMITS, Box::new(()));
     let output = |bytes| Event::Output { stream: Stream::Stdout, data: vec![0; bytes] };
     steps.event(1, output(100)).unwrap();
     assert!(matches!(steps.event(1, output(1)), Err(Violation::Limit("stdio_bytes"))));
@@ -84,8 +95,8 @@ fn what_a_step_holds_is_free_when_it_ends_and_not_before() {
     }
     for lost in [false, true] {
         let (steps, free) = (Steps::default(), Arc::new(AtomicBool::new(false)));
-        let messages = steps.add(1, LIMITS, Box::new(Held(free.clone())));
-        drop(messages);
+        let received = steps.add(1, LIMITS, Box::new(Held(free.clone())));
+        drop(received);
         steps.event(1, log("the caller is gone")).unwrap();
         assert!(!free.load(Ordering::Relaxed), "the worker still uses it");
         if lost {

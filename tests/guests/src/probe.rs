@@ -1,6 +1,8 @@
 //! A step that does what its input says: `{"acts": [{"read": "/etc/passwd"}, "spin"]}`. Each act's outcome, also a
 //! failure, is one line of the output; an act that cannot fail gracefully (a trap, a bomb) ends the step.
 
+mod gated;
+
 use std::{
     fs,
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
@@ -10,6 +12,8 @@ use std::{
 
 use palisade_guest::{Error, events, step};
 use serde::{Deserialize, Serialize};
+
+use gated::Gated;
 
 #[derive(Deserialize)]
 struct Input {
@@ -117,6 +121,8 @@ enum Act {
         code: String,
         message: String,
     },
+    #[serde(untagged)]
+    Gated(Gated),
 }
 
 #[derive(Serialize)]
@@ -130,6 +136,7 @@ fn probe(input: Input) -> Result<Output, Error> {
     for act in input.acts {
         outcomes.push(match act {
             Act::Fail { code, message } => return Err(Error::new(code, message)),
+            Act::Gated(act) => act.outcome(),
             act => match perform(act) {
                 Ok(said) => format!("ok: {said}"),
                 Err(error) => format!("error: {error}"),
@@ -242,7 +249,7 @@ fn perform(act: Act) -> io::Result<String> {
         Act::Recurse => return Ok(recurse(0).to_string()),
         Act::Panic => panic!("the probe was told to panic"),
         Act::Exit(code) => std::process::exit(code),
-        Act::Fail { .. } => {}
+        Act::Fail { .. } | Act::Gated(_) => {}
     }
     done
 }

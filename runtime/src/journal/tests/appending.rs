@@ -40,6 +40,22 @@ fn records_are_chained_from_the_first() {
 }
 
 #[test]
+fn what_nobody_waits_for_is_committed_with_what_somebody_waits_for_or_soon() {
+    let (fixture, go, commits) = stepped(Options::default());
+    let patient = || Entry { patient: true, ..entry(1) };
+    let first = fixture.journal.append(patient()).unwrap();
+    let second = fixture.journal.append(entry(2)).unwrap();
+    assert_eq!(commits.recv().unwrap(), 2);
+    go.send(()).unwrap();
+    assert_eq!((wait(first).unwrap().sequence, wait(second).unwrap().sequence), (1, 2));
+    // Alone it does not wait for ever.
+    let alone = fixture.journal.append(patient()).unwrap();
+    assert_eq!(commits.recv().unwrap(), 1);
+    go.send(()).unwrap();
+    assert_eq!(wait(alone).unwrap().sequence, 3);
+}
+
+#[test]
 fn what_waits_together_is_committed_together() {
     let (fixture, go, commits) = stepped(Options::default());
     let first = fixture.journal.append(entry(0)).unwrap();

@@ -1,0 +1,69 @@
+//! Attends a guest while it runs: its host calls go through the gate, and it is stopped when it has to.
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::{execution::Execution, gate};
+use crate::{
+    step::{FIXED, Outcome, Usage},
+    worker::{Next, Running},
+};
+
+/// Attends `execution` to its end. Calls that are under way then are given up.
+pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &CancellationToken) -> (Outcome, Usage) {
+    let handle = running.handle().clone();
+    let mut under_way = FuturesUnordered::new();
+    let mut told_to_stop = false;
+    let stopping = execution.lifecycle.stopping();
+    loop {
+        let listening = (under_way.len() as u64) < FIXED.calls_under_way;
+        tokio::select! {
+            biased;
+            Some(()) = under_way.next(), if !under_way.is_empty() => {}
+            next = running.next(listening) => match next {
+                Next::Call(call, asked) => under_way.push({
+                    let handle = handle.clone();
+                    async move {
+                    let answer = gate::pass(execution, handle.step(), asked).await;
+                    handle.answer(call, answer).await;
+                    }
+                }),
+                Next::Ended(outcome, usage) => return (outcome, usage),
+            },
+            () = abandoned.cancelled(), if !told_to_stop => {
+                told_to_stop = true;
+                handle.cancel().await;
+            }
+            () = stopping.cancelled(), if !told_to_stop => {
+                told_to_stop = true;
+                handle.cancel().await;
+            }
+        }
+    }
+}
+
+/// Attends a tool, and passes on what it says. A caller who does not read holds the tool up, but not its end: what then
+/// finds no room is lost.
+pub async fn conduct_tool(execution: &Execution, running: &mut Running, tool: &str) -> (Outcome, Usage) {
+    let Some(mut events) = running.take_events() else {
+        return conduct(execution, running, &CancellationToken::new()).await;
+    };
+    let said = &execution.step.said;
+    let ended = {
+        let forward = async {
+            while let Some(event) = events.next().await {
+                let _ = said.send((tool.to_owned(), event)).await; // nobody listens any more: the tool goes on
+            }
+            std::future::pending().await
+        };
+        let never = CancellationToken::new();
+        tokio::select! {
+            ended = conduct(execution, running, &never) => ended,
+            never = forward => never,
+        }
+    };
+    while let Some(event) = events.try_next() {
+        let _ = said.try_send((tool.to_owned(), event));
+    }
+    ended
+}

@@ -1,0 +1,110 @@
+//! A guest that runs, a step or a tool inside one, as the gate sees it.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::{Lifecycle, grant::Grant, trail::Trail};
+use crate::{
+    budget::Account,
+    policy::{AgentFacts, BudgetLeft, Surroundings},
+    step::Event,
+    store::{Agent, Lease},
+    telemetry::Context,
+};
+
+/// What a step and all the tools inside it share.
+pub struct StepFacts {
+    /// `steps/<128-bit id>`.
+    pub id: String,
+    /// Who started it: `unix:<uid>` or `loopback`.
+    pub caller: String,
+    pub agent: Option<Arc<Agent>>,
+    pub trail: Trail,
+    /// Numbers the host calls of the step and of its tools, from 1.
+    pub calls: AtomicU64,
+    /// What tools say, and which tool.
+    pub said: mpsc::Sender<(String, Event)>,
+    /// Where the workspace lies on the host.
+    pub workspace: crate::step::Mount,
+    /// The step's slot and its workspace, as long as a guest of the step runs: its tools hold them as well.
+    pub held: Weak<Held>,
+}
+
+/// What is free again when the last guest of a step has ended.
+pub type Held = (OwnedSemaphorePermit, Lease);
+
+/// One guest that runs.
+pub struct Execution {
+    pub lifecycle: Lifecycle,
+    pub step: Arc<StepFacts>,
+    pub grant: Grant,
+    pub account: Account,
+    /// The tool that this is; empty for the step itself.
+    pub via: String,
+    /// Tools around this.
+    pub depth: u32,
+    pub deadline: Instant,
+    /// Its span.
+    pub context: Context,
+}
+
+impl StepFacts {
+    /// Returns the number of the step's next host call.
+    pub fn next_call(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Returns the name of the decision about a call.
+    pub fn decision(&self, call: u64) -> String {
+        format!("decisions/{}/{call}", self.id.trim_start_matches("steps/"))
+    }
+}
+
+impl Execution {
+    /// Returns what policy knows of the agent, if there is one.
+    pub fn agent_facts(&self) -> Option<AgentFacts> {
+        self.step.agent.as_deref().map(agent_facts)
+    }
+
+    /// Returns what policy knows of the moment.
+    pub fn surroundings(&self) -> Surroundings {
+        let left = self.account.left();
+        Surroundings {
+            caller: self.step.caller.clone(),
+            environment: self.lifecycle.config().policy.environment.clone(),
+            unix_ms: unix_ms(),
+            budget_left: BudgetLeft {
+                fuel: left.fuel,
+                wall_ms: left.wall_ms,
+                host_calls: left.host_calls,
+                tool_calls: left.tool_calls,
+                bytes_in: left.bytes_in,
+                bytes_out: left.bytes_out,
+            },
+            via: self.via.clone(),
+            labels: Vec::new(),
+        }
+    }
+}
+
+pub fn agent_facts(agent: &Agent) -> AgentFacts {
+    AgentFacts {
+        name: agent.manifest.name.to_string(),
+        version: agent.manifest.version.to_string(),
+        owner: agent.manifest.owner.clone(),
+        labels: agent.manifest.labels.iter().map(ToString::to_string).collect(),
+        component: agent.component,
+    }
+}
+
+/// Returns the milliseconds since 1970.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+}

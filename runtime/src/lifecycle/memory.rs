@@ -1,0 +1,213 @@
+//! The memory power: keys in spaces, as far as the manifest names them.
+
+use std::time::Duration;
+
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Lifecycle,
+    act::{Done, Verb, cut, refused},
+    denial::{failed, invalid, unavailable},
+    execution::{Execution, unix_ms},
+    gate::Permit,
+    grant::Lack,
+    trail::TENANT,
+};
+use crate::{
+    budget::Amounts,
+    journal::Payload,
+    memory::{Item, Listed, MemoryError, MemoryStore, PutOptions, Writer},
+    step::{self, Answer, CallError, Denial, Exhaustion, Mark, Name},
+};
+
+/// How often expired values are removed. They are invisible before.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Keys that one call lists.
+pub const LIST_MAX: u64 = 1_000;
+
+/// Bytes of the longest key.
+pub const KEY_BYTES_MAX: u64 = 512;
+
+/// Returns the space, if the guest was granted it.
+pub fn find(execution: &Execution, space: &str, writes: bool) -> Result<Name, Lack> {
+    let granted = execution.grant.spaces.iter().find(|(name, _)| name.as_str() == space);
+    match granted {
+        Some((_, false)) if writes => Err(Lack::ReadOnly),
+        Some((name, _)) => Ok(name.clone()),
+        None => {
+            let named = |agent: &crate::store::Agent| agent.manifest.spaces.iter().any(|s| s.space.as_str() == space);
+            match execution.step.agent.as_deref() {
+                Some(agent) if named(agent) && !execution.lifecycle.config().ceiling.memory => Err(Lack::Ceiling),
+                Some(agent) if named(agent) => Err(Lack::Narrowed),
+                _ => Err(Lack::NotInManifest),
+            }
+        }
+    }
+}
+
+/// Says why the guest was not granted a space.
+pub fn lacking(execution: &Execution, space: &str, lack: Lack, decision: &str) -> Denial {
+    let space = cut(space);
+    let granted: Vec<_> = execution.grant.spaces.keys().map(|name| format!("`{name}`")).collect();
+    let spaces = (!granted.is_empty()).then(|| format!("memory spaces {} are available", granted.join(", ")));
+    match lack {
+        Lack::ReadOnly => {
+            let message = format!("memory space `{space}` is given for reading only");
+            let alternative = Some("getting and listing is available".to_owned());
+            refused("READ_ONLY", message, "manifest.memory.writable", alternative, decision)
+        }
+        Lack::Ceiling => {
+            refused("ABOVE_CEILING", "this daemon keeps no memory".into(), "ceiling.memory", None, decision)
+        }
+        Lack::Narrowed => {
+            let message = format!("memory space `{space}` is left out for this step or tool");
+            let rule = if execution.via.is_empty() { "request.narrow.spaces" } else { "manifest.tool.spaces" };
+            refused("NARROWED", message, rule, spaces, decision)
+        }
+        Lack::NotInManifest | Lack::Disabled | Lack::TooDeep => {
+            let message = match &execution.step.agent {
+                Some(agent) => format!("memory space `{space}` is not in the manifest of {}", agent.reference()),
+                None => "a component that runs without an agent has no memory".into(),
+            };
+            refused("NOT_IN_MANIFEST", message, "manifest.memory", spaces, decision)
+        }
+    }
+}
+
+/// Checks a call's form.
+pub fn check(execution: &Execution, key: &str, verb: &Verb) -> Result<(), CallError> {
+    let is_key = |key: &str| !key.is_empty() && key.len() as u64 <= KEY_BYTES_MAX && !key.chars().any(char::is_control);
+    let bad = |what: &str| {
+        invalid("KEY_INVALID", format!("the {what}: use 1 to {KEY_BYTES_MAX} bytes without control characters"))
+    };
+    match verb {
+        Verb::List { after, limit } => {
+            if !key.is_empty() && !is_key(key) {
+                return Err(bad("prefix"));
+            }
+            if after.as_ref().is_some_and(|after| !is_key(after)) {
+                return Err(bad("key to go on after"));
+            }
+            if *limit == 0 || u64::from(*limit) > LIST_MAX {
+                return Err(invalid("KEY_INVALID", format!("`limit` is {limit}: use 1 to {LIST_MAX}")));
+            }
+            Ok(())
+        }
+        _ if !is_key(key) => Err(bad("key")),
+        Verb::Put { value, .. } => {
+            let max = execution.lifecycle.config().limits.memory_value_bytes;
+            if value.len() as u64 > max {
+                let message = format!("the value has {} bytes; the limit `memory_value_bytes` is {max}", value.len());
+                return Err(invalid("VALUE_TOO_LARGE", message));
+            }
+            Ok(())
+        }
+        Verb::Get | Verb::Delete { .. } => Ok(()),
+    }
+}
+
+/// Does it.
+pub async fn perform(permit: &Permit<'_>, space: Name, key: String, verb: Verb) -> Done {
+    let execution = permit.execution();
+    let store = execution.lifecycle.memory().clone();
+    let agent = execution.step.agent.as_ref().map(|agent| agent.reference()).unwrap_or_default();
+    let writer = Writer { agent, step: execution.step.id.clone() };
+    let Amounts { bytes_out, bytes_in: allowed, .. } = permit.reserved();
+    let done = spawn_blocking(move || touch(&store, space.as_str(), &key, verb, writer)).await;
+    let result = done.unwrap_or_else(|e| Err(unavailable("STORAGE_UNAVAILABLE", e.to_string())));
+    let bytes_in = result.as_ref().map_or(0, |(answer, _)| answer.bytes());
+    let result = result.and_then(|done| if bytes_in > allowed { Err(too_much(execution, bytes_in)) } else { Ok(done) });
+    Done {
+        used: Amounts { bytes_out, bytes_in: bytes_in.min(allowed), ..Amounts::default() },
+        usage: None,
+        lost: false,
+        result,
+    }
+}
+
+fn touch(
+    store: &MemoryStore,
+    space: &str,
+    key: &str,
+    verb: Verb,
+    writer: Writer,
+) -> Result<(Answer, Option<Payload>), CallError> {
+    let now_ms = unix_ms();
+    let done = match verb {
+        Verb::Get => {
+            let found = store.get(TENANT, space, key, now_ms).map_err(error)?;
+            let kept = found.as_ref().map(|found| found.value.clone());
+            let payload = kept.map(|bytes| Payload { bytes, media_type: "application/octet-stream".into() });
+            return Ok((Answer::Item(found.map(item)), payload));
+        }
+        Verb::List { after, limit } => {
+            let found = store.list(TENANT, space, key, after.as_deref(), limit as usize, now_ms).map_err(error)?;
+            Answer::Listed(found.into_iter().map(listed).collect())
+        }
+        Verb::Put { value, ttl_ms, if_version } => {
+            let options = PutOptions { ttl_ms, if_version };
+            Answer::Version(store.put(TENANT, space, key, &value, options, &writer, now_ms).map_err(error)?)
+        }
+        Verb::Delete { if_version } => {
+            Answer::Deleted(store.delete(TENANT, space, key, if_version, now_ms).map_err(error)?)
+        }
+    };
+    Ok((done, None))
+}
+
+fn error(error: MemoryError) -> CallError {
+    let message = error.to_string();
+    match error {
+        MemoryError::Conflict { .. } => failed("MEMORY_CONFLICT", message),
+        MemoryError::SpaceFull { .. } | MemoryError::TooManySpaces { .. } => failed("MEMORY_FULL", message),
+        MemoryError::ValueTooLarge { .. } => invalid("VALUE_TOO_LARGE", message),
+        MemoryError::BadKey(_) => invalid("KEY_INVALID", message),
+        _ => {
+            tracing::error!(error = message, "memory store");
+            unavailable("STORAGE_UNAVAILABLE", "the memory store cannot be used now: see the daemon's log")
+        }
+    }
+}
+
+fn too_much(execution: &Execution, asked: u64) -> CallError {
+    let left = execution.account.left().bytes_in;
+    let limit = execution.account.limit().bytes_in;
+    CallError::Exhausted(Exhaustion { account: "step".into(), dimension: "bytes_in".into(), limit, left, asked })
+}
+
+fn item(item: Item) -> step::Item {
+    let mark = mark(item.version, item.written_by, item.written_ms, item.expires_ms);
+    step::Item { value: item.value, mark }
+}
+
+fn listed(listed: Listed) -> step::Listed {
+    let mark = mark(listed.version, listed.written_by, listed.written_ms, listed.expires_ms);
+    step::Listed { key: listed.key, size: listed.size, mark }
+}
+
+fn mark(version: u64, by: Writer, written_ms: u64, expires_ms: Option<u64>) -> Mark {
+    Mark { version, agent: by.agent, step: by.step, written_ms, expires_ms }
+}
+
+impl Lifecycle {
+    /// Removes what has expired, now and then, until `stop`.
+    pub async fn sweep_memory(&self, stop: CancellationToken) {
+        let mut ticks = interval(SWEEP_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            let store = self.memory().clone();
+            if let Ok(Err(error)) = spawn_blocking(move || store.sweep(unix_ms())).await {
+                tracing::warn!(%error, "expired memory cannot be removed");
+            }
+        }
+    }
+}

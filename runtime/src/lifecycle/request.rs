@@ -1,0 +1,88 @@
+//! What a caller asks for, and whether it can be asked.
+
+use super::{grant::Narrowing, step::RunError};
+use crate::{
+    config::{AskedBudget, AskedLimits},
+    manifest::Manifest,
+    step::{BadName, FIXED, Name},
+    telemetry::Context,
+};
+
+/// What a caller asks for.
+#[derive(Debug, Default)]
+pub struct StepRequest {
+    /// Who asks: `unix:<uid>` or `loopback`.
+    pub caller: String,
+    /// The caller's trace.
+    pub context: Context,
+    pub component: String,
+    pub agent: String,
+    pub job: String,
+    pub input: Vec<u8>,
+    pub content_type: String,
+    pub args: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub workspace: String,
+    pub mounts: Vec<MountUse>,
+    pub limits: AskedLimits,
+    pub budget: AskedBudget,
+    pub narrow: Option<Narrowing>,
+}
+
+/// A mount that a caller asks for.
+#[derive(Debug)]
+pub struct MountUse {
+    pub mount: String,
+    pub path: String,
+    pub read_only: bool,
+}
+
+/// Reads a name that may be left out.
+pub fn optional_name(field: &'static str, text: &str) -> Result<Option<Name>, RunError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let name = text.parse().map_err(|e: BadName| RunError::Field { field, problem: e.to_string() })?;
+    Ok(Some(name))
+}
+
+/// What a request leaves must be there.
+pub fn check_narrowing(request: &StepRequest, manifest: Option<&Manifest>) -> Result<(), RunError> {
+    let Some(narrow) = &request.narrow else { return Ok(()) };
+    let has_tool = |name: &String| manifest.is_some_and(|m| m.tools.iter().any(|tool| tool.name.as_str() == name));
+    let has_space = |name: &String| manifest.is_some_and(|m| m.spaces.iter().any(|s| s.space.as_str() == name));
+    let missing = narrow.tools.iter().find(|name| !has_tool(name));
+    match missing.or_else(|| narrow.spaces.iter().find(|name| !has_space(name))) {
+        Some(name) => Err(RunError::NotInManifest(name.chars().take(80).collect())),
+        None => Ok(()),
+    }
+}
+
+/// Checks everything that a request carries along.
+pub fn check_sizes(request: &StepRequest, input_bytes: u64) -> Result<(), RunError> {
+    let field = |field, problem| Err(RunError::Field { field, problem });
+    if request.input.len() as u64 > input_bytes {
+        return Err(RunError::InputTooLarge { bytes: request.input.len(), max: input_bytes });
+    }
+    if request.content_type.len() > 256 {
+        return field("content_type", "has more than 256 bytes".into());
+    }
+    if request.args.len() as u64 > FIXED.args {
+        return field("args", format!("has {} arguments; at most {} are allowed", request.args.len(), FIXED.args));
+    }
+    let args: usize = request.args.iter().map(String::len).sum();
+    let env: usize = request.env.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if (args + env) as u64 > FIXED.args_bytes {
+        return field(
+            "args",
+            format!("and `env` have {} bytes together; at most {} are allowed", args + env, FIXED.args_bytes),
+        );
+    }
+    if request.env.iter().any(|(key, value)| key.is_empty() || key.contains(['=', '\0']) || value.contains('\0')) {
+        return field("env", "has a name that is empty or holds `=`, or a text that holds a NUL".into());
+    }
+    if request.args.iter().any(|arg| arg.contains('\0')) {
+        return field("args", "has a text that holds a NUL".into());
+    }
+    Ok(())
+}

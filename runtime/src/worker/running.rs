@@ -1,0 +1,155 @@
+//! A step that a worker runs, as the daemon holds it.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::steps::{Received, Steps};
+use crate::{
+    step::{Answer, Call, CallError, Event, Failure, Outcome, Usage},
+    wire::{Outbox, ToWorker, encode},
+};
+
+/// Events that a caller takes before the worker is told so.
+const CREDIT_EVENTS: u32 = 16;
+
+/// A step that was handed to a worker. Dropping it cancels the step.
+pub struct Running {
+    handle: Handle,
+    events: Option<Events>,
+    calls: mpsc::Receiver<(u64, Call)>,
+    ended: oneshot::Receiver<(Outcome, Usage)>,
+    over: bool,
+}
+
+/// What comes of a step next.
+pub enum Next {
+    /// A host call, by a number of the worker's own.
+    Call(u64, Call),
+    Ended(Outcome, Usage),
+}
+
+/// What a step says while it runs, to whoever reads it. Who does not read holds it up.
+pub struct Events {
+    received: mpsc::Receiver<Event>,
+    handle: Handle,
+    taken: u32,
+}
+
+/// The way to a step's worker.
+#[derive(Clone)]
+pub struct Handle {
+    step: u64,
+    frames: Outbox,
+    steps: Arc<Steps>,
+}
+
+impl Running {
+    pub(super) fn new(step: u64, received: Received, frames: Outbox, steps: Arc<Steps>) -> Self {
+        let handle = Handle { step, frames, steps };
+        let events = Events { received: received.events, handle: handle.clone(), taken: 0 };
+        Self { handle, events: Some(events), calls: received.calls, ended: received.ended, over: false }
+    }
+
+    /// Returns the step's events, once.
+    pub fn take_events(&mut self) -> Option<Events> {
+        self.events.take()
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Returns what the step asks next, if `listening`, or how it ended. After the end there is nothing.
+    pub async fn next(&mut self, listening: bool) -> Next {
+        tokio::select! {
+            biased;
+            ended = &mut self.ended, if !self.over => {
+                self.over = true;
+                let (outcome, usage) = ended.unwrap_or_else(|_| {
+                    let failure = Failure::new("WORKER_LOST", "the worker sent no result");
+                    (Outcome::WorkerLost(failure), Usage::default())
+                });
+                Next::Ended(outcome, usage)
+            }
+            Some((call, asked)) = self.calls.recv(), if listening && !self.over => Next::Call(call, asked),
+            else => std::future::pending().await,
+        }
+    }
+}
+
+impl Events {
+    /// Returns the next event, or `None` once the step has ended.
+    pub async fn next(&mut self) -> Option<Event> {
+        let event = self.received.recv().await?;
+        self.taken += 1;
+        self.give_credit();
+        Some(event)
+    }
+
+    /// Returns an event that is there.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.received.try_recv().ok()
+    }
+
+    /// Never waits: a message that was received must not be lost because the caller stopped waiting. Credit that finds
+    /// no room goes with the next.
+    fn give_credit(&mut self) {
+        if self.taken < CREDIT_EVENTS {
+            return;
+        }
+        if let Ok(frame) = encode(&ToWorker::Credit { step: self.handle.step, events: self.taken })
+            && let Ok(true) = self.handle.frames.try_send(&frame)
+        {
+            self.taken = 0;
+        }
+    }
+}
+
+impl Handle {
+    /// Returns the worker's number of the step.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Tells the step to stop. It still ends.
+    pub async fn cancel(&self) {
+        self.steps.cancelled(self.step);
+        self.send(&ToWorker::Cancel { step: self.step }).await;
+    }
+
+    /// Answers a host call.
+    pub async fn answer(&self, call: u64, answer: Result<Answer, CallError>) {
+        let step = self.step;
+        if let Ok(frame) = encode(&ToWorker::Answer { step, call, answer }) {
+            let _ = self.frames.send(&frame).await; // fails if the worker is gone; then the end is on its way
+            return;
+        }
+        // A guest that waits must hear something.
+        let failure = Failure::new("ANSWER_TOO_LARGE", "the answer does not fit into a message: ask for less");
+        self.send(&ToWorker::Answer { step, call, answer: Err(CallError::Failed(failure)) }).await;
+    }
+
+    async fn send(&self, request: &ToWorker) {
+        if let Ok(frame) = encode(request) {
+            let _ = self.frames.send(&frame).await; // fails if the worker is gone; then the end is on its way
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let Handle { step, frames, steps } = &self.handle;
+        steps.cancelled(*step);
+        if let Ok(frame) = encode(&ToWorker::Cancel { step: *step })
+            && let Ok(false) = frames.try_send(&frame)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let frames = frames.clone();
+            runtime.spawn(async move { frames.send(&frame).await });
+        }
+    }
+}
