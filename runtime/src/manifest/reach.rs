@@ -82,24 +82,26 @@ pub fn difference(from: &[String], to: &[String]) -> Difference {
 /// Returns what `these` reach and `those` do not.
 fn beyond(these: &[String], those: &[String]) -> Vec<String> {
     let further = these.iter().filter(|line| !those.contains(line));
-    let further = further.filter(|line| match line.split_once(AT_MOST) {
+    let further = further.filter(|line| match as_bound(line) {
         // A bound takes away: it reaches further only where another is tighter.
-        Some((key, value)) => bound(those, key).is_some_and(|other| number(value) > other),
+        Some((key, value)) => bound(those, key).is_some_and(|other| value > other),
         // Nor does reading where there was writing.
         None => !line.strip_suffix(READ_ONLY).is_some_and(|of| those.contains(&format!("{of}{READ_WRITE}"))),
     });
-    let unbound =
-        those.iter().filter_map(|line| line.split_once(AT_MOST)).filter(|(key, _)| bound(these, key).is_none());
+    let unbound = those.iter().filter_map(|line| as_bound(line)).filter(|(key, _)| bound(these, key).is_none());
     further.cloned().chain(unbound.map(|(key, _)| format!("{key} as much as the configuration allows"))).collect()
 }
 
 fn bound(lines: &[String], key: &str) -> Option<u64> {
-    let values = lines.iter().filter_map(|line| line.split_once(AT_MOST));
-    values.filter(|(of, _)| *of == key).map(|(_, value)| number(value)).next()
+    lines.iter().filter_map(|line| as_bound(line)).find(|(of, _)| *of == key).map(|(_, value)| value)
 }
 
-fn number(value: &str) -> u64 {
-    value.parse().unwrap_or(u64::MAX)
+/// Returns what a line bounds, and by how much. Paths are people's words, and can look like a bound: only lines of limits
+/// and budgets, the agent's or a tool's, are.
+fn as_bound(line: &str) -> Option<(&str, u64)> {
+    let (key, value) = line.split_once(AT_MOST)?;
+    let of = ["limits.", "budget.", "tool "].iter().any(|start| key.starts_with(start));
+    if of { Some((key, value.parse().ok()?)) } else { None }
 }
 
 /// How the lines end of what can be read, and of what can be written as well.

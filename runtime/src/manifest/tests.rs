@@ -67,6 +67,16 @@ fn a_bound_that_is_raised_or_gone_is_more_reach_and_one_that_is_lowered_is_less(
     assert!(difference(&none, &low).added.is_empty());
 }
 
+#[test]
+fn no_path_can_pass_for_a_bound() {
+    let mount =
+        |path: &str| parse(&format!("{LEAST}[[mount]]\nname = \"m\"\npath = \"{path}\"\nwritable = true")).unwrap();
+    let none = reach(&parse(LEAST).unwrap(), |_| None);
+    for path in ["/a at most b", "/a at most 9", "/limits.fuel at most 9"] {
+        assert_eq!(difference(&none, &reach(&mount(path), |_| None)).added.len(), 1, "{path}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "\\PC{0,300}") {

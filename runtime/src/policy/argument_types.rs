@@ -149,6 +149,8 @@ impl<'a> Reader<'a> {
             "string" => ArgumentType::Text,
             "integer" => ArgumentType::Long,
             "boolean" => ArgumentType::Bool,
+            // Its first elements have types of their own.
+            "array" if schema.get("prefixItems").is_some() => return None,
             "array" => match self.read(schema.get("items")?, depth)? {
                 (element, false) => ArgumentType::Set(Box::new(element)),
                 (_, true) => return None,

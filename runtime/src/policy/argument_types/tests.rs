@@ -31,6 +31,7 @@ fn what_cedar_has_a_type_for_is_seen_and_the_rest_is_left_out() {
             "both": { "type": ["string", "integer"] },
             "holes": { "type": "array", "items": { "type": ["string", "null"] } },
             "mixed": { "enum": ["a", 1] },
+            "pair": { "type": "array", "prefixItems": [{ "type": "string" }], "items": { "type": "integer" } },
             "any": true,
             "lost": { "$ref": "#/$defs/lost" },
             "elsewhere": { "$ref": "https://example.com/schema" },
