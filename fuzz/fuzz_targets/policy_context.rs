@@ -1,6 +1,6 @@
-//! A tool's schema, arguments and a policy's condition. Any schema that is accepted leaves policies valid;
-//! arguments that fit it can be judged; what is allowed could be called; and of a denial, the addition allows the call
-//! if there can be one, and what is to be hidden is not shown.
+//! A tool's schema, arguments and a policy's condition. Any schema that is accepted leaves policies valid; arguments that
+//! fit it can be judged; what is allowed could be called; and of a denial, the addition allows the call if there can be
+//! one, and what is to be hidden is not shown.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};

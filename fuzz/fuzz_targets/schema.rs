@@ -1,5 +1,5 @@
-//! A schema on the first line and a value on the second: both are refused or checked in bounded time, with a bounded
-//! answer that does not depend on the order of the schema's members.
+//! A schema and a value: both are refused or checked in bounded time, with a bounded answer that does not depend on the
+//! order of the schema's members.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
@@ -7,16 +7,16 @@ use palisade::{
     json::{Canonical, SCHEMA_BYTES_MAX, Schema},
     step::FIXED,
 };
+use palisade_fuzz::Call;
 
 const PROBLEMS_MAX: usize = 5;
 const MESSAGE_BYTES_MAX: usize = 300;
 const POINTER_BYTES_MAX: usize = 160 + '…'.len_utf8();
 
 fuzz_target!(|data: &[u8]| -> Corpus {
-    let Ok(text) = str::from_utf8(data) else { return Corpus::Reject };
-    let Some((schema, value)) = text.split_once('\n') else { return Corpus::Reject };
-    let Ok(schema) = Canonical::parse(schema, SCHEMA_BYTES_MAX) else { return Corpus::Reject };
-    let Ok(value) = Canonical::parse(value, FIXED.arguments_bytes as usize) else { return Corpus::Reject };
+    let Some(call) = Call::of(data) else { return Corpus::Reject };
+    let Ok(schema) = Canonical::parse(&call.schema, SCHEMA_BYTES_MAX) else { return Corpus::Reject };
+    let Ok(value) = Canonical::parse(&call.arguments, FIXED.arguments_bytes as usize) else { return Corpus::Reject };
 
     // A registered tool is read from the canonical bytes of its schema whenever the daemon starts.
     let stored = serde_json::from_str(schema.bytes()).expect("canonical bytes are read");
