@@ -1,5 +1,5 @@
 # One line for each thing that people do. README.md says what they need.
-.PHONY: demo demos test bench fuzz lint target
+.PHONY: demo demos test bench fuzz openbao lint target
 
 EXAMPLE ?= repo-auditor
 
@@ -17,6 +17,9 @@ test: target ## Run every test, and the stories that need nothing else
 
 bench: target ## Print how we compare, and write target/bench.json
 	scripts/bench.sh
+
+openbao: ## Test credentials against a real OpenBao, which PyPI has
+	scripts/openbao.sh
 
 fuzz: ## Run each fuzz target for FUZZ_SECONDS, a minute if unset
 	scripts/fuzz.sh

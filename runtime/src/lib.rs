@@ -6,6 +6,7 @@ pub mod budget;
 pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod credentials;
 pub mod egress;
 pub mod host;
 pub mod jail;
