@@ -6,7 +6,7 @@ EXAMPLE ?= repo-auditor
 demo: build ## Run an example's story: make demo EXAMPLE=name
 	scripts/story.sh $(EXAMPLE)
 
-demos: build ## Run every story; three of them fetch packages from PyPI
+demos: build ## Run every story; four of them fetch packages from PyPI
 	for story in examples/*/story.py; do scripts/story.sh "$$(basename "$$(dirname "$$story")")" || exit 1; done
 
 test: target ## Run every test, and the stories that need nothing else

@@ -39,14 +39,18 @@ def heading(text):
 class Daemon:
     """`palisade serve` with a data directory of its own, for as long as the context lasts."""
 
-    def __init__(self, mounts=None, limits=None, policies=None):
-        """Takes read-only mounts as {name: directory}, limits as in the configuration, and a directory of policies."""
+    def __init__(self, mounts=None, limits=None, policies=None, more=""):
+        """Takes read-only mounts as {name: directory}, limits as in the configuration, and a directory of policies.
+
+        `more` is TOML, tables only, that the configuration ends with.
+        """
         self._directory = tempfile.TemporaryDirectory(prefix="palisade-story-")
         self.home = Path(self._directory.name)
         self.address = None
         self._mounts = mounts or {}
         self._limits = limits or {}
         self._policies = policies
+        self._more = more
         self._transcript = []
 
     def __enter__(self):
@@ -132,7 +136,7 @@ class Daemon:
             lines += ["[policy]", f"dir = {json.dumps(str(Path(self._policies).resolve()))}"]
         for name, path in self._mounts.items():
             lines += ["[[mount]]", f"name = {json.dumps(name)}", f"path = {json.dumps(str(Path(path).resolve()))}"]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, self._more]) + "\n"
 
     def _close(self, show_log):
         if show_log:

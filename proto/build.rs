@@ -6,7 +6,7 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=palisade");
-    let files = ["steps", "components", "workspaces", "system", "tools", "agents", "policies", "audit"]
+    let files = ["steps", "components", "workspaces", "system", "tools", "agents", "policies", "credentials", "audit"]
         .map(|f| format!("palisade/v1/{f}.proto"));
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

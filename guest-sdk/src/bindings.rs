@@ -20,6 +20,7 @@ pub mod tool {
             "palisade:agent/events@0.1.0": crate::bindings::palisade::agent::events,
             "palisade:agent/tools@0.1.0": crate::bindings::palisade::agent::tools,
             "palisade:agent/memory@0.1.0": crate::bindings::palisade::agent::memory,
+            "palisade:agent/http@0.1.0": crate::bindings::palisade::agent::http,
         },
     });
 }

@@ -56,20 +56,23 @@
 //! needs no dependency of its own. One that wants a feature of schemars, for the types of chrono for example, names
 //! `schemars = "1"` with that feature beside this crate.
 //!
-//! An agent whose manifest and policy let it calls tools with [`tools::call`] and remembers with [`memory::space`]. A
-//! refusal is a [`CallError`]; with `?` it becomes an [`Error`] and keeps its code.
+//! An agent whose manifest and policy let it calls tools with [`tools::call`], remembers with [`memory::space`] and
+//! sends HTTP requests with [`http::get`]. A refusal is a [`CallError`] or an [`http::Error`]; with `?` it becomes an
+//! [`Error`] and keeps its code.
 //!
 //! Build with `cargo build --target wasm32-wasip2` as a `cdylib`; `palisade run` runs a step, `palisade tool register`
 //! registers a tool. On any other target the crate still builds, so that `cargo test` tests a step or a tool as the
-//! plain function that it is: events go to standard error, memory is a map, and there are no tools.
+//! plain function that it is: events go to standard error, memory is a map, and there are no tools and no HTTP.
 //!
 //! Files need nothing of this crate: `std::fs` works, below `/workspace` and below the mounts that were granted.
-//! `std::env`, `std::time` and standard output work as well. Sockets do not: they answer "permission denied".
+//! `std::env`, `std::time` and standard output work as well. Sockets do not: they answer "permission denied". Other HTTP
+//! clients for WASI 0.2 work, and are judged like [`http`].
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings;
 pub mod events;
+pub mod http;
 mod invoke;
 pub mod memory;
 mod run;

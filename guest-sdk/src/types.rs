@@ -8,11 +8,12 @@ use std::{
 
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::palisade::agent::types as host;
+use crate::http;
 
 /// Why a step or a tool failed: what its caller sees.
 ///
-/// Anything that displays converts into one, so `?` works on every error. A [`CallError`] keeps its code; any other
-/// error gets `STEP_FAILED`, or `TOOL_FAILED` where it leaves a tool.
+/// Anything that displays converts into one, so `?` works on every error. A [`CallError`] and an [`http::Error`] keep
+/// their code; any other error gets `STEP_FAILED`, or `TOOL_FAILED` where it leaves a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     /// Stable, for programs: `SCREAMING_SNAKE_CASE`.
@@ -90,11 +91,11 @@ impl Error {
 
 impl<E: Display + 'static> From<E> for Error {
     fn from(error: E) -> Self {
-        // A second conversion beside this one would overlap with it, so it looks for the one that differs.
-        match (&error as &dyn Any).downcast_ref::<CallError>() {
-            Some(refused) => Self::new(refused.code(), refused),
-            None => Self::new(Self::UNNAMED, error),
-        }
+        // A second conversion beside this one would overlap with it, so it looks for those that differ.
+        let any: &dyn Any = &error;
+        let of_call = any.downcast_ref().map(CallError::code);
+        let code = of_call.or_else(|| any.downcast_ref().map(http::Error::code)).unwrap_or(Self::UNNAMED);
+        Self::new(code, &error)
     }
 }
 

@@ -8,8 +8,10 @@ mod audit;
 mod client;
 mod component;
 mod config;
+mod credential;
 mod doctor;
 mod failure;
+mod learn;
 mod new;
 mod policy;
 mod print;
@@ -49,6 +51,7 @@ async fn dispatch(command: Command, common: &Common) -> Result<ExitCode, Failure
         Command::Workspace(command) => workspace::workspace(command, common).await?,
         Command::Agent(command) => agent::agent(command, common).await?,
         Command::Tool(command) => tool::tool(command, common).await?,
+        Command::Credential(command) => credential::credential(command, common).await?,
         Command::Policy(command) => return policy::policy(command, common).await,
         Command::Audit(command) => return audit::audit(command, common).await,
         Command::Info => doctor::info(common).await?,

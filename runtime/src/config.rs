@@ -3,6 +3,7 @@
 mod budgets;
 mod check;
 mod limits;
+mod network;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,11 @@ pub use budgets::{AskedBudget, Budgets, StepBudgets};
 pub use check::{BadConfig, check, load, parse};
 pub use limits::{AskedLimits, Limits, Row};
 
-use crate::step::{Effect, Name, Quota};
+use crate::{
+    credentials::CredentialConfig,
+    egress::Rule,
+    step::{Effect, Name, Quota},
+};
 
 /// The sample that ships: what `palisade config show --sample` prints and the tests load.
 pub const SAMPLE: &str = include_str!("config/sample.toml");
@@ -32,8 +37,39 @@ pub struct Config {
     pub ceiling: Ceiling,
     pub journal: Journal,
     pub jail: Jail,
+    pub network: Network,
     #[serde(rename = "mount")]
     pub mounts: Vec<Mount>,
+    #[serde(rename = "space")]
+    pub spaces: Vec<Space>,
+    pub egress: Vec<Rule>,
+    #[serde(rename = "credential")]
+    pub credentials: Vec<CredentialConfig>,
+}
+
+/// How requests reach where they go.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// Name servers; those of the system if there are none.
+    pub dns_servers: Vec<SocketAddr>,
+    /// PEM files of certificates that are trusted beside those of the system.
+    pub ca_files: Vec<PathBuf>,
+}
+
+/// A memory space that has labels. Spaces that are not listed have none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Space {
+    pub name: Name,
+    pub labels: Vec<Name>,
+}
+
+impl Config {
+    /// Returns the labels of a memory space.
+    pub fn space_labels(&self, space: &Name) -> &[Name] {
+        self.spaces.iter().find(|known| known.name == *space).map(|known| known.labels.as_slice()).unwrap_or_default()
+    }
 }
 
 /// Where callers connect.
@@ -121,6 +157,9 @@ pub struct Mount {
     pub path: PathBuf,
     /// Set: a step may write, and add so much. Not set: read-only.
     pub writable: Option<Quota>,
+    /// What a job gathers that sees it.
+    #[serde(default)]
+    pub labels: Vec<Name>,
 }
 
 impl Default for Config {
@@ -134,7 +173,11 @@ impl Default for Config {
             ceiling: Ceiling::default(),
             journal: Journal::default(),
             jail: Jail::default(),
+            network: Network::default(),
             mounts: Vec::new(),
+            spaces: Vec::new(),
+            egress: Vec::new(),
+            credentials: Vec::new(),
         }
     }
 }

@@ -5,10 +5,12 @@
 
 pub mod bindings;
 mod events;
+mod exchange;
 mod file_stream;
 pub mod files;
 mod filesystem;
 mod gate;
+mod http;
 mod memory;
 mod quota;
 mod sockets;
@@ -23,6 +25,7 @@ use wasmtime_wasi::{
     p2::bindings as wasi,
     random::WasiRandom,
 };
+use wasmtime_wasi_http::{WasiHttp, p2::bindings as wasi_http};
 use wasmtime_wasi_io::bindings::wasi::io;
 
 pub use events::{EventSink, Exceeded, Outlet};
@@ -70,6 +73,18 @@ pub const POWERS: &[Power] = &[
         reach: "the memory spaces that the agent's manifest names and policy allows",
         way: Way::Gated,
         link: |l| palisade::agent::memory::add_to_linker::<_, gate::Guest>(l, StepState::gate),
+    },
+    Power {
+        word: "http",
+        interfaces: &["wasi:http/types", "wasi:http/outgoing-handler", "palisade:agent/http"],
+        reach: "the destinations of the egress rules that the agent's manifest names and policy allows",
+        way: Way::Gated,
+        link: |l| {
+            let options = wasi_http::LinkOptions::default();
+            wasi_http::http::types::add_to_linker::<_, WasiHttp>(l, &(&options).into(), StepState::http)?;
+            wasi_http::http::outgoing_handler::add_to_linker::<_, WasiHttp>(l, StepState::http)?;
+            palisade::agent::http::add_to_linker::<_, gate::Guest>(l, StepState::gate)
+        },
     },
     Power {
         word: "events",

@@ -12,6 +12,7 @@ pub mod host;
 pub mod jail;
 pub mod journal;
 pub mod json;
+pub mod learn;
 pub mod lifecycle;
 pub mod manifest;
 pub mod memory;

@@ -3,14 +3,20 @@
 mod act;
 mod authorize;
 mod conduct;
+mod credentials;
 mod denial;
 mod ended;
+mod exchange;
 mod execution;
 mod explain;
+mod fetch;
+mod flow;
 mod forget;
 mod gate;
 mod grant;
+mod http;
 mod jobs;
+mod labels;
 mod memory;
 mod mounts;
 mod policies;
@@ -18,10 +24,13 @@ mod push;
 mod recover;
 mod registry;
 mod request;
+mod routes;
+mod standing;
 mod step;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod traffic;
 mod trail;
 
 use std::{
@@ -39,9 +48,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use credentials::{CredentialError, Revoking};
 pub use denial::CODES;
 pub use ended::{Finished, Message, StepRun};
 pub use explain::{ExplainError, Explained};
+pub use fetch::OwnRequests;
 pub use forget::ForgetError;
 pub use grant::Narrowing;
 pub use jobs::spent;
@@ -50,6 +61,7 @@ pub use push::{Push, PushError};
 pub use recover::{RecoverError, recover};
 pub use registry::{NewTool, RegisterError};
 pub use request::{MountUse, StepRequest};
+pub use routes::BadEgress;
 pub use step::{Accepted, RunError};
 pub use tools::ReadyTool;
 pub use trail::TENANT;
@@ -57,8 +69,11 @@ pub use trail::TENANT;
 use crate::{
     budget::Account,
     config::{Config, Mount},
+    credentials::Credentials,
+    egress::Egress,
     journal::Journal,
     memory::MemoryStore,
+    step::FIXED,
     store::{Agent, Components, Tool, Versions, Workspaces},
     telemetry::Telemetry,
     worker::{Compiler, Hello, Workers},
@@ -78,6 +93,9 @@ pub struct Parts {
     pub memory: MemoryStore,
     pub journal: Arc<Journal>,
     pub policies: Policies,
+    pub egress: Egress,
+    pub credentials: Credentials,
+    pub revoking: Revoking,
     pub telemetry: Telemetry,
     /// The tenant's account, with what it spent before.
     pub tenant: Account,
@@ -96,6 +114,13 @@ struct Inner {
     memory: MemoryStore,
     journal: Arc<Journal>,
     policies: Policies,
+    egress: Egress,
+    credentials: Credentials,
+    revoking: Revoking,
+    routes: routes::Routes,
+    traffic: traffic::Traffic,
+    /// A place for each request over HTTP that is under way.
+    requests: Arc<Semaphore>,
     telemetry: Telemetry,
     tenant: Account,
     workers: Workers,
@@ -132,8 +157,9 @@ impl Lifecycle {
     /// Introduces everything to each other.
     pub fn new(parts: Parts) -> Self {
         let Parts { config, components, workspaces, agents, tools, memory, journal, policies, telemetry, .. } = parts;
-        let Parts { tenant, workers, compiler, hello, .. } = parts;
+        let Parts { egress, credentials, revoking, tenant, workers, compiler, hello, .. } = parts;
         let slots = Arc::new(Semaphore::new(config.limits.concurrent_steps as usize));
+        let requests = Arc::new(Semaphore::new(config.limits.http_requests as usize));
         Self(Arc::new(Inner {
             config,
             components,
@@ -143,6 +169,12 @@ impl Lifecycle {
             memory,
             journal,
             policies,
+            egress,
+            credentials,
+            revoking,
+            routes: routes::Routes::default(),
+            traffic: traffic::Traffic::default(),
+            requests,
             telemetry,
             tenant,
             workers,
@@ -207,6 +239,30 @@ impl Lifecycle {
 
     fn memory(&self) -> &MemoryStore {
         &self.0.memory
+    }
+
+    /// Returns what requests can carry.
+    pub fn credentials(&self) -> &Credentials {
+        &self.0.credentials
+    }
+
+    fn egress(&self) -> &Egress {
+        &self.0.egress
+    }
+
+    fn traffic(&self) -> &traffic::Traffic {
+        &self.0.traffic
+    }
+
+    /// Waits for a place among the requests over HTTP that are under way. `None`: the daemon ends.
+    async fn request_place(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.requests.clone().acquire_owned().await.ok()
+    }
+
+    /// Returns how many bytes of a body over HTTP are kept with its record.
+    fn kept_body_bytes(&self) -> usize {
+        let journal = &self.0.config.journal;
+        if journal.keep_payloads { journal.payload_bytes.min(FIXED.kept_body_bytes) as usize } else { 0 }
     }
 
     fn workers(&self) -> &Workers {

@@ -10,6 +10,7 @@ pub use reach::{Difference, difference, reach};
 
 use crate::{
     config::{AskedBudget, AskedLimits},
+    egress::Narrow,
     step::{FIXED, Name, ToolName, Version},
 };
 
@@ -20,7 +21,7 @@ pub const SAMPLE: &str = include_str!("manifest/sample.toml");
 pub const MANIFEST_BYTES_MAX: usize = 64 << 10;
 
 /// Entries of each list of a manifest.
-const ENTRIES_MAX: usize = 64;
+pub const ENTRIES_MAX: usize = 64;
 
 /// Bytes of an owner or a description.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -48,6 +49,9 @@ pub struct Manifest {
     pub tools: Vec<ToolGrant>,
     #[serde(default, rename = "memory")]
     pub spaces: Vec<SpaceGrant>,
+    /// What it takes of the daemon's egress rules.
+    #[serde(default)]
+    pub egress: Vec<Narrow>,
     #[serde(default)]
     pub limits: AskedLimits,
     #[serde(default)]
@@ -59,6 +63,7 @@ pub struct Manifest {
 #[serde(rename_all = "kebab-case")]
 pub enum PowerName {
     Filesystem,
+    Http,
     Memory,
     Tools,
 }
@@ -92,6 +97,9 @@ pub struct ToolGrant {
     /// Of the agent's memory spaces: those that the tool may use itself.
     #[serde(default)]
     pub spaces: Vec<Name>,
+    /// Of the agent's egress rules: those by which the tool may send requests itself.
+    #[serde(default)]
+    pub egress: Vec<Name>,
     #[serde(default)]
     pub limits: AskedLimits,
     /// Of the step's budget, for one call.
@@ -158,6 +166,7 @@ fn check(manifest: &Manifest) -> Result<(), BadManifest> {
         ("mount", manifest.mounts.len(), FIXED.mounts as usize),
         ("tool", manifest.tools.len(), ENTRIES_MAX),
         ("memory", manifest.spaces.len(), ENTRIES_MAX),
+        ("egress", manifest.egress.len(), ENTRIES_MAX),
     ];
     if let Some((key, count, max)) = counts.into_iter().find(|(_, count, max)| count > max) {
         return bad(key, format!("has {count} entries; at most {max} are allowed"));
@@ -171,12 +180,20 @@ fn check(manifest: &Manifest) -> Result<(), BadManifest> {
     if let Some(name) = twice(manifest.spaces.iter().map(|space| space.space.as_str())) {
         return bad("memory", format!("names `{name}` twice"));
     }
+    if let Some(name) = twice(manifest.egress.iter().map(|egress| egress.rule.as_str())) {
+        return bad("egress", format!("names the rule `{name}` twice"));
+    }
     for (power, used, key) in [
         (PowerName::Tools, !manifest.tools.is_empty(), "tool"),
         (PowerName::Memory, !manifest.spaces.is_empty(), "memory"),
+        (PowerName::Http, !manifest.egress.is_empty(), "egress"),
     ] {
-        // A tool may use memory that the step itself does not.
-        let by_tool = power == PowerName::Memory && manifest.tools.iter().any(|tool| !tool.spaces.is_empty());
+        // A tool may use what the step itself does not.
+        let by_tool = manifest.tools.iter().any(|tool| match power {
+            PowerName::Memory => !tool.spaces.is_empty(),
+            PowerName::Http => !tool.egress.is_empty(),
+            PowerName::Filesystem | PowerName::Tools => false,
+        });
         if used && !manifest.powers.contains(&power) && !by_tool {
             let word = power.as_str();
             return bad(key, format!("is given, but `powers` does not list \"{word}\": add it, or remove `[[{key}]]`"));
@@ -201,6 +218,9 @@ fn check_tool(manifest: &Manifest, tool: &ToolGrant) -> Result<(), BadManifest> 
     if let Some(name) = tool.spaces.iter().find(|name| !manifest.spaces.iter().any(|space| space.space == **name)) {
         return beyond("spaces", name.as_str());
     }
+    if let Some(name) = tool.egress.iter().find(|name| !manifest.egress.iter().any(|rule| rule.rule == **name)) {
+        return beyond("egress", name.as_str());
+    }
     Ok(())
 }
 
@@ -215,6 +235,7 @@ impl PowerName {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Filesystem => "filesystem",
+            Self::Http => "http",
             Self::Memory => "memory",
             Self::Tools => "tools",
         }

@@ -8,6 +8,7 @@ mod addition;
 mod argument_types;
 pub mod cases;
 mod conjuncts;
+mod draft;
 mod explain;
 mod facts;
 mod index;
@@ -20,8 +21,9 @@ mod set;
 #[cfg(test)]
 mod tests;
 
+pub use draft::{Condition, Permit, Unwritable, conditions};
 pub use explain::{Code, Explanation};
-pub use facts::{AgentFacts, BudgetLeft, MemoryVerb, Question, Surroundings, ToolFacts};
+pub use facts::{AgentFacts, BudgetLeft, MemoryVerb, Question, RequestFacts, Surroundings, ToolFacts};
 pub use load::{BYTES_MAX, POLICIES_MAX, STARTER, Source, TOOLS_MAX};
 pub use problems::{BadPolicies, Problem};
 pub use set::{Decision, PolicyEffect, PolicyInfo, PolicySet};

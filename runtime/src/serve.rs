@@ -1,6 +1,7 @@
 //! Puts the daemon together and takes it apart again.
 
 use std::{
+    ffi::OsString,
     future::Future,
     io,
     path::Path,
@@ -19,15 +20,19 @@ use tracing::{info, warn};
 use crate::{
     budget::Account,
     config::{BadConfig, Config, check},
+    credentials::{BadCredential, Credentials},
+    egress::{self, Egress},
     journal::{
         Entry, Filter, Health, Journal, JournalError, Kind, OpenError, Options, Payload, PayloadPolicy, ReadError,
     },
-    lifecycle::{self, Lifecycle, Parts, Policies, PolicyError, ReadyTool, RecoverError, TENANT},
+    lifecycle::{
+        self, Lifecycle, OwnRequests, Parts, Policies, PolicyError, ReadyTool, RecoverError, Revoking, TENANT,
+    },
     memory::{self, MemoryStore},
     policy::ToolFacts,
     service::{self, ListenError, Listener},
     step::{Digest, FIXED},
-    store::{Agent, Components, DataDir, DataDirError, Tool, Versions, Workspaces},
+    store::{Agent, Components, DataDir, DataDirError, Revocations, Tool, Versions, Workspaces},
     telemetry::{JournalStatus, Settings, Telemetry, TelemetryError, serve_metrics},
     wire::WorkerSetup,
     worker::{Change, Changed, CompileLimits, Compiler, Spawner, WorkerError, Workers},
@@ -35,6 +40,12 @@ use crate::{
 
 /// How long running steps may go on after the daemon was told to stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
+
+/// Connections to token servers and vaults.
+const OWN_CONNECTIONS: usize = 16;
+
+/// How long a connection to an upstream stays open without a request.
+const CONNECTION_IDLE: Duration = Duration::from_secs(30);
 
 /// This binary, also if it was replaced on disk meanwhile: workers and daemon must be of one version.
 const PROGRAM: &str = "/proc/self/exe";
@@ -77,6 +88,10 @@ pub enum ServeError {
     Telemetry(#[from] TelemetryError),
     #[error("cannot listen on `listen.metrics`: {0}")]
     Metrics(io::Error),
+    #[error(transparent)]
+    Egress(#[from] egress::StartError),
+    #[error(transparent)]
+    Credential(#[from] BadCredential),
     #[error("cannot start a thread: {0}")]
     Spawner(io::Error),
     #[error("the server broke: {0}")]
@@ -97,7 +112,7 @@ impl Daemon {
         let (spool, limits) = (data_dir.spool(), &config.limits);
         let agents = Versions::<Agent>::open("agent", data_dir.agents(), spool.clone(), limits.agents);
         let tools = Versions::<Tool>::open("tool", data_dir.tools(), spool, limits.tools).map_err(ServeError::Store)?;
-        let policies = Policies::load(config.policy.dir.as_deref(), &tool_facts(&tools))?;
+        let policies = Policies::load(config.policy.dir.as_deref(), &tool_facts(&tools), &config.egress)?;
         let memory = MemoryStore::open(&data_dir.memory().join("memory.db"), memory_quota(&config))?;
         let unknown = lifecycle::recover(&journal).await?;
         if unknown > 0 {
@@ -126,6 +141,27 @@ impl Daemon {
             Some(address) => Some(TcpListener::bind(address).await.map_err(ServeError::Metrics)?),
             None => None,
         };
+        // What the daemon itself serves is no destination.
+        let metrics_address = metrics.as_ref().map(|metrics| metrics.local_addr()).transpose();
+        let own = metrics_address.map_err(ServeError::Metrics)?.into_iter().chain(listener.tcp_address());
+        for rule in config.egress.iter().filter(|rule| rule.sends_in_clear()) {
+            warn!(rule = %rule.name, "credentials go over plain http to another machine: anybody on the way can read them");
+        }
+        let named = config.egress.iter().any(|rule| rule.host.is_named());
+        let egress = Egress::new(egress::Settings {
+            // Token servers and vaults have names as well.
+            names: named || !config.credentials.is_empty(),
+            dns_servers: config.network.dns_servers.clone(),
+            ca_files: config.network.ca_files.clone(),
+            own: own.collect(),
+            connections: config.limits.egress_connections as usize,
+            idle: CONNECTION_IDLE,
+        })?;
+        let fetch = Arc::new(OwnRequests { egress: egress.apart(OWN_CONNECTIONS) });
+        let variable = |name: &str| env(name).map(OsString::from);
+        let credentials = Credentials::open(&config.credentials, &variable, fetch, SystemTime::now)?;
+        let revocations = Revocations::open(&data_dir).map_err(ServeError::Store)?;
+        let revoking = Revoking::resume(revocations, &credentials);
         let lifecycle = Lifecycle::new(Parts {
             agents: agents.map_err(ServeError::Store)?,
             config,
@@ -135,6 +171,9 @@ impl Daemon {
             memory,
             journal,
             policies,
+            egress,
+            credentials,
+            revoking,
             telemetry: telemetry.clone(),
             tenant,
             workers,

@@ -8,6 +8,7 @@
 //!          agents/, tools/                    a file for each version: <name>@<version>.json
 //!          journal/                           see `journal`
 //!          memory/                            see `memory`
+//!          revoked-credentials.json           names
 //!          spool/                             half-done work, emptied at start
 //!          tenants/<tenant>/workspaces/<id>/  the files of a workspace
 //!          tenants/<tenant>/quotas/<id>.json  its quota
@@ -17,6 +18,7 @@ mod components;
 mod durable;
 mod lock;
 mod registry;
+mod revocations;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -26,6 +28,7 @@ mod workspaces;
 pub use components::{Component, ComponentError, Components};
 pub use lock::{DataDir, DataDirError};
 pub use registry::{Agent, Tool};
+pub use revocations::Revocations;
 pub use versions::{VersionError, Versioned, Versions};
 pub use workspaces::{Lease, Workspace, WorkspaceError, Workspaces};
 

@@ -87,6 +87,16 @@ async fn read_requests(runner: Arc<Runner>, mut reader: OwnedReadHalf, frames: O
                     running.ways.gate.answer(call, answer);
                 }
             }
+            Ok(ToWorker::Body { step, call, piece }) => {
+                if let Some(running) = lock().get(&step) {
+                    running.ways.gate.piece(call, piece);
+                }
+            }
+            Ok(ToWorker::Taken { step, call, weight }) => {
+                if let Some(running) = lock().get(&step) {
+                    running.ways.gate.taken(call, weight);
+                }
+            }
             Ok(ToWorker::Credit { step, events }) => {
                 if let Some(running) = lock().get(&step) {
                     running.window.add_permits(events as usize);

@@ -38,7 +38,8 @@ async fn truncated_or_damaged_webassembly_is_refused() {
 async fn an_import_that_nothing_provides_is_refused_by_name() {
     let daemon = Daemon::start().await;
     for import in [
-        "wasi:http/outgoing-handler@0.2.0",
+        "wasi:http/incoming-handler@0.2.0",
+        "wasi:http/outgoing-handler@0.3.0",
         "wasi:filesystem/types@0.3.0",
         "wasi:filesystem/types@0.2.0-rc",
         "wasi:filesystem/types",

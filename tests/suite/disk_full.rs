@@ -8,6 +8,11 @@ use crate::harness::{Daemon, SEEDED, data_dir, guest, palisade, reason, write_po
 
 /// A daemon whose data directory is a small file system of its own, with these policies.
 pub async fn on_a_small_disk(bytes: u64, policies: &str) -> Daemon {
+    configured(bytes, policies, "").await
+}
+
+/// The same with more configuration.
+pub async fn configured(bytes: u64, policies: &str, config: &str) -> Daemon {
     let dir = data_dir();
     fs::create_dir(dir.path().join("policies")).unwrap();
     write_policies(dir.path(), policies);
@@ -17,8 +22,8 @@ pub async fn on_a_small_disk(bytes: u64, policies: &str) -> Daemon {
     );
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).arg(palisade().get_program());
-    let policies = format!("[policy]\ndir = {:?}\n", dir.path().join("policies"));
-    Daemon::launch(dir, &policies, command).await
+    let config = format!("{config}[policy]\ndir = {:?}\n", dir.path().join("policies"));
+    Daemon::launch(dir, &config, command).await
 }
 
 /// Returns the bytes of a data directory as tests begin with it.

@@ -1,6 +1,10 @@
 //! Starts a daemon of one test's own, with the test guests pushed, and speaks to it.
 
+pub mod canary;
+pub mod certificates;
+pub mod dns;
 mod steps;
+pub mod upstream;
 
 use std::{
     fs,
@@ -13,8 +17,9 @@ use std::{
 
 use palisade_proto::v1::{
     self, Effect, agents_client::AgentsClient, audit_client::AuditClient, components_client::ComponentsClient,
-    policies_client::PoliciesClient, run_step_response::Message, steps_client::StepsClient,
-    system_client::SystemClient, tools_client::ToolsClient, workspaces_client::WorkspacesClient,
+    credentials_client::CredentialsClient, policies_client::PoliciesClient, run_step_response::Message,
+    steps_client::StepsClient, system_client::SystemClient, tools_client::ToolsClient,
+    workspaces_client::WorkspacesClient,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -49,7 +54,7 @@ pub fn guest(name: &str) -> PathBuf {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--profile", "guest", "--target", "wasm32-wasip2"])
             .args(["-p", "palisade-test-guests", "-p", "palisade-test-tool", "-p", "palisade-test-liar"])
-            .args(["-p", "repo-auditor"])
+            .args(["-p", "palisade-test-fetch", "-p", "repo-auditor"])
             .current_dir(root())
             .status()
             .unwrap();
@@ -158,6 +163,10 @@ impl Daemon {
 
     pub fn policies(&self) -> PoliciesClient<Channel> {
         PoliciesClient::new(self.channel.clone())
+    }
+
+    pub fn credentials(&self) -> CredentialsClient<Channel> {
+        CredentialsClient::new(self.channel.clone())
     }
 
     pub fn audit(&self) -> AuditClient<Channel> {
@@ -270,6 +279,8 @@ impl Daemon {
     /// Stops the daemon with SIGTERM, and waits until it has ended.
     pub async fn stop(&mut self) {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        // Not blocking: a test's own connections say goodbye, and the daemon need not wait for them.
+        eventually("the daemon has ended", || self.child.try_wait().unwrap().is_some()).await;
         assert!(self.child.wait().unwrap().success(), "{}", self.log());
     }
 

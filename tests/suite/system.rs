@@ -29,7 +29,14 @@ async fn the_daemon_says_what_it_is_and_every_limit_it_holds() {
 async fn health_is_served_for_every_service() {
     let daemon = Daemon::start().await;
     let mut health = HealthClient::new(daemon.channel.clone());
-    for service in ["", "palisade.v1.Steps", "palisade.v1.Components", "palisade.v1.Workspaces", "palisade.v1.System"] {
+    for service in [
+        "",
+        "palisade.v1.Steps",
+        "palisade.v1.Components",
+        "palisade.v1.Workspaces",
+        "palisade.v1.Credentials",
+        "palisade.v1.System",
+    ] {
         let checked = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
         assert_eq!(checked.status, 1, "{service} serves");
     }
@@ -57,6 +64,7 @@ async fn reflection_lists_every_service() {
         "palisade.v1.Steps",
         "palisade.v1.Components",
         "palisade.v1.Workspaces",
+        "palisade.v1.Credentials",
         "palisade.v1.System",
         "grpc.health.v1.Health",
     ] {

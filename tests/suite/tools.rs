@@ -321,7 +321,11 @@ async fn the_platforms_ceiling_holds_whatever_policy_and_manifest_say() {
 async fn a_request_can_leave_less_and_never_more() {
     let daemon = desk(ALL).await;
     let narrow = |tools: &[&str]| {
-        Some(v1::Narrowing { tools: tools.iter().map(ToString::to_string).collect(), spaces: Vec::new() })
+        Some(v1::Narrowing {
+            tools: tools.iter().map(ToString::to_string).collect(),
+            spaces: Vec::new(),
+            egress: Vec::new(),
+        })
     };
     let acts = json!([call("desk.read", json!({})), call("desk.append", json!({}))]);
     let request = v1::RunStepRequest { narrow: narrow(&["desk.read"]), ..asked(acts.clone()) };

@@ -110,7 +110,7 @@ impl Account {
         Self(Arc::new(Inner { name, limit, parent, books: Mutex::new(books) }))
     }
 
-    fn hold(&self, asked: Amounts) -> Result<(), Exhausted> {
+    pub(super) fn hold(&self, asked: Amounts) -> Result<(), Exhausted> {
         let mut books = self.books();
         let left = self.0.left(&books);
         if let Some(dimension) = asked.first_above(left) {

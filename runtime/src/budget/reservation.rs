@@ -1,6 +1,6 @@
 //! Amounts that are set aside until it is known what was used.
 
-use super::{Account, Amounts};
+use super::{Account, Amounts, Exhausted};
 
 /// Amounts that are reserved in an account and in all around it. Dropping it releases them.
 #[derive(Debug)]
@@ -19,6 +19,13 @@ impl Reservation {
     /// Returns what is reserved.
     pub fn reserved(&self) -> Amounts {
         self.reserved
+    }
+
+    /// Reserves more, in the same accounts; or nothing more, if one of them has too little left.
+    pub fn extend(&mut self, more: Amounts) -> Result<(), Exhausted> {
+        self.account.hold(more)?;
+        self.reserved = self.reserved.saturating_add(more);
+        Ok(())
     }
 
     /// Releases the reservation and counts what was really used, less or more than was reserved.

@@ -13,6 +13,7 @@ use tonic_types::StatusExt as _;
 use super::{
     Client, Common, Failure,
     arguments::{Agent, Output},
+    learn::learn,
     print,
 };
 use crate::manifest::SAMPLE;
@@ -59,6 +60,10 @@ async fn run(client: &Client, command: Agent, common: &Common) -> Result<(), Fai
             }
             Ok(())
         }
+        Agent::Learn { agent, since, job, all_versions, write } => {
+            let filter = v1::RecordFilter { since, job: job.unwrap_or_default(), ..Default::default() };
+            learn(client, &agent, filter, all_versions, write.as_deref(), common).await
+        }
         Agent::Disable { agent } => set_disabled(client, agent, true, common).await,
         Agent::Enable { agent } => set_disabled(client, agent, false, common).await,
         Agent::Sample => Ok(()),
@@ -103,7 +108,8 @@ async fn set_disabled(client: &Client, name: String, disabled: bool, common: &Co
     list(common, &[&agent])
 }
 
-async fn all(client: &Client) -> Result<Vec<v1::Agent>, Failure> {
+/// Returns every version of every agent.
+pub async fn all(client: &Client) -> Result<Vec<v1::Agent>, Failure> {
     let mut agents = Vec::new();
     let mut page_token = String::new();
     loop {

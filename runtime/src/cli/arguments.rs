@@ -2,6 +2,7 @@
 
 mod agent;
 mod audit;
+mod credential;
 mod policy;
 mod tool;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use agent::Agent;
 pub use audit::{Audit, Filter};
+pub use credential::Credential;
 pub use policy::Policy;
 pub use tool::{Effect, Tool};
 
@@ -89,6 +91,9 @@ pub enum Command {
     /// Register and look at tools that agents may call.
     #[command(subcommand)]
     Tool(Tool),
+    /// Show, revoke and restore what the daemon puts on requests.
+    #[command(subcommand)]
+    Credential(Credential),
     /// Show, check, test and explain policies.
     #[command(subcommand)]
     Policy(Policy),
@@ -175,6 +180,10 @@ pub struct Run {
     /// --only-tool names them.
     #[arg(long, value_name = "NAME")]
     pub only_space: Vec<String>,
+    /// Of the agent's egress rules, leave it only this one. Can be repeated; what is not named is left out, as with
+    /// --only-tool.
+    #[arg(long, value_name = "RULE")]
+    pub only_egress: Vec<String>,
     /// Write a signed checkpoint of the journal, which covers the result, to this file: keep it, and the journal cannot
     /// be rewritten behind your back.
     #[arg(long, value_name = "FILE")]

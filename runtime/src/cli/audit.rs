@@ -299,7 +299,7 @@ async fn newest(client: &Client, filter: v1::RecordFilter, count: u32) -> Result
 }
 
 /// Takes every record, the oldest first.
-async fn each(
+pub async fn each(
     client: &Client,
     filter: v1::RecordFilter,
     mut take: impl FnMut(v1::Record) -> Result<(), Failure>,

@@ -4,8 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use palisade_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, components_client::ComponentsClient,
-    policies_client::PoliciesClient, steps_client::StepsClient, system_client::SystemClient, tools_client::ToolsClient,
-    workspaces_client::WorkspacesClient,
+    credentials_client::CredentialsClient, policies_client::PoliciesClient, steps_client::StepsClient,
+    system_client::SystemClient, tools_client::ToolsClient, workspaces_client::WorkspacesClient,
 };
 use tokio::time::{Instant, sleep};
 use tonic::transport::{Channel, Endpoint};
@@ -76,6 +76,10 @@ impl Client {
 
     pub fn policies(&self) -> PoliciesClient<Channel> {
         PoliciesClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub fn credentials(&self) -> CredentialsClient<Channel> {
+        CredentialsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub fn audit(&self) -> AuditClient<Channel> {

@@ -181,7 +181,11 @@ fn files(paths: &[PathBuf]) -> Result<Vec<v1::PolicyFile>, Failure> {
 
 fn of_directory(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-    let mut files: Vec<_> = entries.into_iter().filter(|path| path.extension().is_some_and(|e| e == "cedar")).collect();
+    // What the tenant takes of the egress rules stands beside its policies.
+    let ours = |path: &PathBuf| {
+        path.extension().is_some_and(|e| e == "cedar") || path.file_name().is_some_and(|name| name == "egress.toml")
+    };
+    let mut files: Vec<_> = entries.into_iter().filter(ours).collect();
     files.sort();
     Ok(files)
 }

@@ -55,6 +55,8 @@ pub fn asked(body: &Map<String, Value>) -> String {
         ("memory", "get") => format!("gets `{}` from memory {}", text("key"), text("space")),
         ("memory", "put") => format!("puts `{}` into memory {}", text("key"), text("space")),
         ("memory", _) => format!("deletes `{}` from memory {}", text("key"), text("space")),
+        ("http", verb) if word(body, "url").is_empty() => format!("sends {}", print::one_line(verb)),
+        ("http", verb) => format!("sends {} {}", print::one_line(verb), text("url")),
         ("run", _) => {
             let question = body.get("decision").and_then(|decision| decision["question"].as_str());
             format!("{} for {}", print::one_line(question.unwrap_or("running it")), text("caller"))
@@ -150,6 +152,7 @@ fn summary(record: &Record) -> String {
             format!("revision {} of {files}", short_digest(word(body, "revision")))
         }
         "agent" | "tool" => registration(body),
+        "credential" => format!("{} {}", text("change"), text("credential")),
         "step" => {
             let what = match word(body, "agent") {
                 "" => short_digest(word(body, "component")),
@@ -163,6 +166,10 @@ fn summary(record: &Record) -> String {
             ("failed", _) => format!("failed {}", coded(value("error"))),
             _ => format!("{}: {}", text("status"), text("why")),
         },
+        "label" => {
+            let joined = value("labels_joined").as_array().map(Vec::as_slice).unwrap_or_default();
+            joined.iter().filter_map(Value::as_str).map(print::one_line).collect::<Vec<_>>().join(", ")
+        }
         "denial" => denied(body),
         "result" if value("failure").is_object() => format!("{} {}", text("outcome"), coded(value("failure"))),
         "result" => text("outcome"),

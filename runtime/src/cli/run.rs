@@ -35,8 +35,9 @@ pub async fn run(arguments: arguments::Run, common: &Common) -> Result<ExitCode,
     };
     let timeout =
         arguments.timeout.map(|ms| prost_types::Duration { seconds: ms / 1000, nanos: (ms % 1000) as i32 * 1_000_000 });
-    let narrow = (!arguments.only_tool.is_empty() || !arguments.only_space.is_empty())
-        .then_some(v1::Narrowing { tools: arguments.only_tool, spaces: arguments.only_space });
+    let narrow =
+        v1::Narrowing { tools: arguments.only_tool, spaces: arguments.only_space, egress: arguments.only_egress };
+    let narrow = Some(narrow).filter(|narrow| *narrow != v1::Narrowing::default());
     let request = v1::RunStepRequest {
         component,
         input,
@@ -216,6 +217,7 @@ fn mounts(arguments: &[String], common: &Common) -> Result<(Vec<Mount>, Vec<v1::
                 name: name.parse().map_err(Failure::usage)?,
                 path: std::path::absolute(what)?,
                 writable: writable.then_some(quota),
+                labels: Vec::new(),
             });
             name
         } else if common.endpoint.is_none() {

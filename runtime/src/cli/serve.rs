@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::{Common, Failure, arguments};
 use crate::{
     config::{self, Config},
+    jail,
     serve::{Daemon, ServeError},
 };
 
@@ -16,6 +17,7 @@ pub async fn serve(arguments: arguments::Serve, common: &Common) -> Result<(), F
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
 
+    jail::keep_memory_private()?;
     let mut config = match &arguments.config {
         Some(file) => config::load(file).map_err(|e| Failure::new(Failure::CONFIG, e))?,
         None => Config::default(),

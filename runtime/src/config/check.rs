@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Config;
+use super::{Config, network::check_network};
 use crate::jail::WAIVABLE;
 
 /// A configuration that is not accepted.
@@ -33,6 +33,10 @@ pub enum BadConfig {
         "mounts `{0}` and `{1}` share a directory tree, and one of them is writable: a file could be changed through one that the other shows as read-only; give each its own tree"
     )]
     MountsOverlap(String, String),
+    #[error(
+        "mounts `{0}` and `{1}` share a directory tree and have other labels: what is read through one would not have those of the other; give both the same"
+    )]
+    MountsLabelled(String, String),
     #[error("mount `{name}` and `data_dir` share a directory tree: {}", path.display())]
     MountOverData { name: String, path: PathBuf },
     #[error("`jail.allow_missing` names `{0}`; the walls that may be missing are {walls}", walls = WAIVABLE.join(", "))]
@@ -87,7 +91,8 @@ pub fn check(config: &mut Config) -> Result<(), BadConfig> {
     if let Some(unknown) = config.jail.allow_missing.iter().find(|name| !WAIVABLE.contains(&name.as_str())) {
         return Err(BadConfig::NotWaivable(unknown.clone()));
     }
-    check_mounts(config)
+    check_mounts(config)?;
+    check_network(config)
 }
 
 fn check_journal(config: &Config) -> Result<(), BadConfig> {
@@ -129,12 +134,24 @@ fn check_mounts(config: &mut Config) -> Result<(), BadConfig> {
         if overlap(&mount.path, &data_dir) {
             return Err(BadConfig::MountOverData { name: mount.name.to_string(), path: mount.path.clone() });
         }
+        // What decides is not for steps to write.
+        let decides = config.policy.dir.iter().map(|path| ("policy.dir", path));
+        let decides = decides.chain(config.network.ca_files.iter().map(|path| ("network.ca_files", path)));
+        for (key, path) in decides {
+            if mount.writable.is_some() && overlap(&resolved(path), &mount.path) {
+                let problem = format!("has `{}`, which lies in the writable mount `{}`", path.display(), mount.name);
+                return Err(BadConfig::Value { key, problem });
+            }
+        }
         if mount.writable.is_some() && socket.starts_with(&mount.path) {
             return Err(BadConfig::SocketInMount(mount.name.to_string()));
         }
         for other in &config.mounts[index + 1..] {
             if mount.name == other.name {
                 return Err(BadConfig::MountTwice(mount.name.to_string()));
+            }
+            if overlap(&mount.path, &other.path) && mount.labels != other.labels {
+                return Err(BadConfig::MountsLabelled(mount.name.to_string(), other.name.to_string()));
             }
             if overlap(&mount.path, &other.path) && (mount.writable.is_some() || other.writable.is_some()) {
                 return Err(BadConfig::MountsOverlap(mount.name.to_string(), other.name.to_string()));
@@ -145,7 +162,7 @@ fn check_mounts(config: &mut Config) -> Result<(), BadConfig> {
 }
 
 /// Returns where a path that may not exist yet will be.
-fn resolved(path: &Path) -> PathBuf {
+pub fn resolved(path: &Path) -> PathBuf {
     for (depth, ancestor) in path.ancestors().enumerate() {
         if let Ok(found) = fs::canonicalize(ancestor) {
             let rest: Vec<_> = path.iter().rev().take(depth).collect();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::step::{BadLimit, FIXED, Range, StepLimits};
+use crate::step::{BODY_WINDOW_BYTES, BadLimit, FIXED, PIECE_BYTES_MAX, Range, StepLimits};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -38,6 +38,8 @@ pub struct Limits {
     pub memory_space_bytes: u64,
     pub memory_space_keys: u64,
     pub memory_spaces: u64,
+    pub http_requests: u64,
+    pub egress_connections: u64,
 }
 
 impl Default for Limits {
@@ -68,6 +70,8 @@ impl Default for Limits {
             memory_space_bytes: 64 * MIB,
             memory_space_keys: 100_000,
             memory_spaces: 1_000,
+            http_requests: 1_024,
+            egress_connections: 1_024,
         }
     }
 }
@@ -117,6 +121,8 @@ impl Limits {
             fixed("memory_space_bytes", "bytes", self.memory_space_bytes, 64 * GIB),
             fixed("memory_space_keys", "count", self.memory_space_keys, 10_000_000),
             fixed("memory_spaces", "count", self.memory_spaces, 100_000),
+            fixed("http_requests", "count", self.http_requests, 65_536),
+            fixed("egress_connections", "count", self.egress_connections, 65_536),
         ]
     }
 
@@ -141,6 +147,13 @@ impl Limits {
             row("tool_depth", "count", FIXED.tool_depth.into()),
             row("arguments_bytes", "bytes", FIXED.arguments_bytes),
             row("calls_under_way", "count", FIXED.calls_under_way),
+            row("requests_under_way", "count", FIXED.requests_under_way),
+            row("header_fields_bytes", "bytes", FIXED.header_fields_bytes),
+            row("request_head_bytes", "bytes", FIXED.request_head_bytes),
+            row("body_piece_bytes", "bytes", PIECE_BYTES_MAX as u64),
+            row("body_window_bytes", "bytes", BODY_WINDOW_BYTES.into()),
+            row("signed_body_bytes", "bytes", FIXED.signed_body_bytes),
+            row("kept_body_bytes", "bytes", FIXED.kept_body_bytes),
             row("yield_fuel", "fuel", FIXED.yield_fuel),
             row("chunk_bytes", "bytes", MIB),
             row("file_chunk_bytes", "bytes", 64 * KIB),

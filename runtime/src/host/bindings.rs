@@ -7,6 +7,7 @@ wasmtime::component::bindgen!({
         "palisade:agent/events": async | trappable,
         "palisade:agent/tools": async | trappable,
         "palisade:agent/memory": async | trappable,
+        "palisade:agent/http": trappable,
         default: trappable,
     },
     exports: { default: async },
@@ -22,6 +23,7 @@ pub mod tool {
             "palisade:agent/events": super::palisade::agent::events,
             "palisade:agent/tools": super::palisade::agent::tools,
             "palisade:agent/memory": super::palisade::agent::memory,
+            "palisade:agent/http": super::palisade::agent::http,
         },
         exports: { default: async },
     });

@@ -23,12 +23,16 @@ pub enum Kind {
     Agent,
     /// A tool was registered or changed.
     Tool,
+    /// A credential was revoked or restored.
+    Credential,
     /// A step was accepted. Needs `step`, and a `result` in the end.
     Step,
     /// A call will act. Needs `step` and `call`, and an `outcome` in the end.
     Intent,
     /// How an intended call ended. Needs `step` and `call`.
     Outcome,
+    /// Something with labels entered a job. Needs `step`, and `call` if a call brought it.
+    Label,
     /// A call was refused.
     Denial,
     /// How a step ended. Needs `step`.
@@ -38,16 +42,18 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Started,
         Self::Stopped,
         Self::Configuration,
         Self::Policy,
         Self::Agent,
         Self::Tool,
+        Self::Credential,
         Self::Step,
         Self::Intent,
         Self::Outcome,
+        Self::Label,
         Self::Denial,
         Self::Result,
         Self::Deletion,
@@ -62,9 +68,11 @@ impl Kind {
             Self::Policy => "policy",
             Self::Agent => "agent",
             Self::Tool => "tool",
+            Self::Credential => "credential",
             Self::Step => "step",
             Self::Intent => "intent",
             Self::Outcome => "outcome",
+            Self::Label => "label",
             Self::Denial => "denial",
             Self::Result => "result",
             Self::Deletion => "deletion",
@@ -81,7 +89,7 @@ impl fmt::Display for Kind {
 /// A text that names no kind of record.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` is no kind of record: write one of started, stopped, configuration, policy, agent, tool, step, decision, intent, outcome, denial, result, deletion"
+    "`{0}` is no kind of record: write one of started, stopped, configuration, policy, agent, tool, credential, step, intent, outcome, label, denial, result, deletion"
 )]
 pub struct UnknownKind(String);
 

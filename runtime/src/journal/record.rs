@@ -181,7 +181,7 @@ impl Text {
 /// What is recovered after a crash is found by these ids.
 fn check_ids(kind: Kind, step: bool, call: Option<u64>) -> Result<(), JournalError> {
     match kind {
-        Kind::Step | Kind::Result if !step => Err(JournalError::BadEntry("its kind needs `step`")),
+        Kind::Step | Kind::Label | Kind::Result if !step => Err(JournalError::BadEntry("its kind needs `step`")),
         Kind::Intent | Kind::Outcome if !step || call.is_none() => {
             Err(JournalError::BadEntry("its kind needs `step` and `call`"))
         }

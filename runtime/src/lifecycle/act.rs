@@ -1,6 +1,6 @@
 //! What a host call comes down to: resolved against what its guest was granted, and then done.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,7 @@ use super::{
     denial::invalid,
     execution::Execution,
     gate::Permit,
+    http::{self, Sending},
     memory,
     tools::{self, ReadyTool},
 };
@@ -18,13 +19,25 @@ use crate::{
     manifest::ToolGrant,
     step::{Answer, Call, CallError, Denial, Effect, FIXED, Name, Usage},
     telemetry::{self, Span, ToolCall},
+    worker::Bodies,
 };
 
 /// A host call whose every word is checked.
 pub enum Act {
     ListTools,
-    CallTool { tool: Arc<ReadyTool>, grant: Box<ToolGrant>, arguments: Canonical },
-    Memory { space: Name, key: String, verb: Verb },
+    CallTool {
+        tool: Arc<ReadyTool>,
+        grant: Box<ToolGrant>,
+        arguments: Canonical,
+    },
+    Memory {
+        space: Name,
+        key: String,
+        verb: Verb,
+        /// What an enforcing daemon would have said: the daemon observes, and no grant has the space.
+        lacking: Option<Denial>,
+    },
+    SendRequest(Box<Sending>),
 }
 
 /// What is done to a memory space.
@@ -52,8 +65,20 @@ pub struct Done {
     pub usage: Option<Usage>,
     /// Nobody knows whether it was done.
     pub lost: bool,
-    /// The answer, and what of it is kept with its record.
-    pub result: Result<(Answer, Option<Payload>), CallError>,
+    /// What its record says of it beside that.
+    pub about: Value,
+    /// What is kept with its record.
+    pub kept: Vec<Payload>,
+    /// What a request over HTTP was answered: status, protocol, address.
+    pub responded: Option<(u16, &'static str, SocketAddr)>,
+    pub result: Result<Answer, CallError>,
+}
+
+impl Done {
+    /// Returns what became of an act that needs no more words.
+    pub fn new(used: Amounts, result: Result<Answer, CallError>) -> Self {
+        Self { used, usage: None, lost: false, about: Value::Null, kept: Vec::new(), responded: None, result }
+    }
 }
 
 impl Act {
@@ -67,6 +92,7 @@ impl Act {
             Call::ListMemory { space, prefix, .. } => of("listing", space, prefix),
             Call::PutMemory { space, key, .. } => of("putting", space, key),
             Call::DeleteMemory { space, key, .. } => of("deleting", space, key),
+            Call::SendRequest(request) => http::in_words(request),
         }
     }
 
@@ -88,6 +114,7 @@ impl Act {
             Call::PutMemory { space, if_version: None, .. } => (memory(MemoryVerb::Put, space), "memory"),
             Call::PutMemory { space, .. } => (memory(MemoryVerb::CompareAndSet, space), "memory"),
             Call::DeleteMemory { space, .. } => (memory(MemoryVerb::Delete, space), "memory"),
+            Call::SendRequest(request) => (http::span(execution, request), "http"),
         }
     }
 
@@ -137,6 +164,9 @@ impl Act {
                 payloads.push(kept);
                 Ok(act)
             }
+            Call::SendRequest(request) => {
+                Ok(Self::SendRequest(Box::new(http::resolve(execution, *request, decision, about)?)))
+            }
             Call::DeleteMemory { space, key, if_version } => {
                 about["if_version"] = json!(if_version.map(|version| version.to_string()));
                 memory_act(execution, space, key, Verb::Delete { if_version }, decision, about)
@@ -161,6 +191,8 @@ impl Act {
                 let bytes_in = if back == 0 { 0 } else { back.min(left.bytes_in).max(1) };
                 Amounts { bytes_out: key.len() as u64 + out, bytes_in, ..Amounts::default() }
             }
+            // What the bodies cost is charged as they pass.
+            Self::SendRequest(sending) => Amounts { bytes_out: sending.head_bytes(), ..Amounts::default() },
         }
     }
 
@@ -172,17 +204,19 @@ impl Act {
             Self::Memory { verb: Verb::Get | Verb::List { .. }, .. } => Effect::Read,
             Self::Memory { verb: Verb::Put { .. }, .. } => Effect::Mutate,
             Self::Memory { verb: Verb::Delete { .. }, .. } => Effect::Destroy,
+            Self::SendRequest(sending) => sending.effect(),
         }
     }
 
     /// Does it.
-    pub async fn perform(self, permit: &Permit<'_>, worker_step: u64) -> Done {
+    pub async fn perform(self, permit: &Permit<'_>, worker_step: u64, bodies: Option<Bodies>) -> Done {
         match self {
             Self::ListTools => tools::list(permit),
             Self::CallTool { tool, grant, arguments } => {
                 Box::pin(tools::call(permit, worker_step, tool, grant, arguments)).await
             }
-            Self::Memory { space, key, verb } => memory::perform(permit, space, key, verb).await,
+            Self::Memory { space, key, verb, .. } => memory::perform(permit, space, key, verb).await,
+            Self::SendRequest(sending) => Box::pin(http::perform(permit, *sending, bodies)).await,
         }
     }
 }
@@ -205,10 +239,9 @@ fn memory_act(
     about["space"] = json!(cut(&space));
     about["key"] = json!(cut(&key));
     let writes = matches!(verb, Verb::Put { .. } | Verb::Delete { .. });
-    let space = memory::find(execution, &space, writes)
-        .map_err(|lack| CallError::Denied(memory::lacking(execution, &space, lack, decision)))?;
+    let (space, lacking) = memory::find(execution, &space, writes, decision)?;
     memory::check(execution, &key, &verb)?;
-    Ok(Act::Memory { space, key, verb })
+    Ok(Act::Memory { space, key, verb, lacking })
 }
 
 /// Returns a denial that no policy made.

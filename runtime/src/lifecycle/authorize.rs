@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::Mode,
-    policy::{self, Explanation, MemoryVerb, PolicySet, Question, Surroundings},
+    policy::{self, Explanation, MemoryVerb, PolicySet, Question, RequestFacts, Surroundings},
     step::Denial,
     telemetry,
 };
@@ -30,28 +30,55 @@ pub struct Verdict {
 
 /// Asks.
 pub fn authorize(execution: &Execution, act: &Act, question: &str, name: &str) -> Verdict {
-    let enforced = execution.lifecycle.config().policy.mode == Mode::Enforce;
-    let nothing = Verdict { decision: None, denied: None, enforced, addition: None };
-    let set = execution.lifecycle.policies();
-    let Some(agent) = execution.agent_facts() else { return nothing };
+    let Some(agent) = execution.agent_facts() else { return nothing(execution) };
     let asked = match act {
-        Act::ListTools => return nothing,
+        Act::ListTools => return nothing(execution),
         Act::CallTool { tool, arguments, .. } => {
             Question::CallTool { agent: &agent, tool: &tool.facts, arguments: arguments.value() }
         }
         Act::Memory { space, key, verb, .. } => {
             Question::Memory { agent: &agent, verb: memory_verb(verb), space: space.as_str(), key }
         }
+        Act::SendRequest(sending) => Question::SendRequest { agent: &agent, request: &sending.facts },
     };
+    let verdict = decide(execution, &asked, question, name, |set, now| alternative(execution, act, set, now));
+    // What no grant has is denied before policy is asked, where it is enforced.
+    match act {
+        Act::SendRequest(sending) => Verdict { denied: sending.lacking.clone().or(verdict.denied), ..verdict },
+        Act::Memory { lacking, .. } => Verdict { denied: lacking.clone().or(verdict.denied), ..verdict },
+        _ => verdict,
+    }
+}
+
+/// Asks about a request that is under way already.
+pub fn request(execution: &Execution, request: &RequestFacts, question: &str, name: &str) -> Verdict {
+    let Some(agent) = execution.agent_facts() else { return nothing(execution) };
+    decide(execution, &Question::SendRequest { agent: &agent, request }, question, name, |_, _| None)
+}
+
+/// There is nothing to ask.
+fn nothing(execution: &Execution) -> Verdict {
+    Verdict { decision: None, denied: None, enforced: enforced(execution), addition: None }
+}
+
+fn enforced(execution: &Execution) -> bool {
+    execution.lifecycle.config().policy.mode == Mode::Enforce
+}
+
+fn decide(
+    execution: &Execution,
+    asked: &Question<'_>,
+    words: &str,
+    name: &str,
+    alternative: impl FnOnce(&PolicySet, &Surroundings) -> Option<String>,
+) -> Verdict {
+    let set = execution.lifecycle.policies();
     let surroundings = execution.surroundings();
-    let decision = set.decide(&asked, &surroundings);
-    let explanation = set.explain(&asked, &surroundings, &decision, &execution.lifecycle.config().journal.redact);
+    let decision = set.decide(asked, &surroundings);
+    let explanation = set.explain(asked, &surroundings, &decision, &execution.lifecycle.config().journal.redact);
     let addition = explanation.as_ref().map(|explanation| explanation.addition.clone());
-    let denied = explanation.map(|explanation| {
-        let alternative = alternative(execution, act, &set, &surroundings);
-        denial(question, explanation, alternative, name)
-    });
-    Verdict { decision: Some(decision), denied, enforced, addition }
+    let denied = explanation.map(|explanation| denial(words, explanation, alternative(&set, &surroundings), name));
+    Verdict { decision: Some(decision), denied, enforced: enforced(execution), addition }
 }
 
 /// Says a denial in words and as data.
@@ -86,7 +113,7 @@ fn alternative(execution: &Execution, act: &Act, set: &PolicySet, surroundings: 
             let allowed = set.decide(&reading, surroundings).allowed;
             allowed.then(|| format!("reading memory space `{space}` is allowed"))
         }
-        Act::Memory { .. } => None,
+        Act::Memory { .. } | Act::SendRequest(_) => None,
     }
 }
 

@@ -21,10 +21,10 @@ pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &C
             biased;
             Some(()) = under_way.next(), if !under_way.is_empty() => {}
             next = running.next(listening) => match next {
-                Next::Call(call, asked) => under_way.push({
+                Next::Call(call, asked, bodies) => under_way.push({
                     let handle = handle.clone();
                     async move {
-                    let answer = gate::pass(execution, handle.step(), asked).await;
+                    let answer = gate::pass(execution, handle.step(), asked, bodies).await;
                     handle.answer(call, answer).await;
                     }
                 }),

@@ -10,11 +10,11 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{Lifecycle, grant::Grant, trail::Trail};
+use super::{Lifecycle, denial::unavailable, grant::Grant, labels::Labels, trail::Trail};
 use crate::{
     budget::Account,
     policy::{AgentFacts, BudgetLeft, Surroundings},
-    step::Event,
+    step::{CallError, Event, Name},
     store::{Agent, Lease},
     telemetry::Context,
 };
@@ -33,6 +33,10 @@ pub struct StepFacts {
     pub said: mpsc::Sender<(String, Event)>,
     /// Where the workspace lies on the host.
     pub workspace: crate::step::Mount,
+    /// The workspace's name, if it outlives the step.
+    pub kept_workspace: Option<Name>,
+    /// What has entered the job.
+    pub labels: Arc<Labels>,
     /// The step's slot and its workspace, as long as a guest of the step runs: its tools hold them as well.
     pub held: Weak<Held>,
 }
@@ -73,6 +77,19 @@ impl Execution {
         self.step.agent.as_deref().map(agent_facts)
     }
 
+    /// Says that something with `labels` enters, before it does; returns those that are to be recorded. What the job writes
+    /// into a workspace that outlives it is labelled from then on.
+    pub async fn join<'a>(&self, labels: impl IntoIterator<Item = &'a Name>) -> Result<Vec<Name>, CallError> {
+        let new = self.step.labels.join(labels);
+        // Another step of the job may have brought the label, with another workspace.
+        let labelled = self.lifecycle.label_workspace(self.step.kept_workspace.as_ref(), &self.step.labels).await;
+        labelled.map_err(|error| {
+            tracing::error!(%error, "a workspace cannot be labelled");
+            unavailable("STORAGE_UNAVAILABLE", "the workspace's labels cannot be kept now: see the daemon's log")
+        })?;
+        Ok(new)
+    }
+
     /// Returns what policy knows of the moment.
     pub fn surroundings(&self) -> Surroundings {
         let left = self.account.left();
@@ -89,7 +106,7 @@ impl Execution {
                 bytes_out: left.bytes_out,
             },
             via: self.via.clone(),
-            labels: Vec::new(),
+            labels: self.step.labels.texts(),
         }
     }
 }

@@ -4,7 +4,10 @@
 //!
 //! What acts takes a [`Permit`], and only this file can make one.
 
-use std::{sync::atomic::Ordering, time::Instant};
+use std::{
+    sync::{Mutex, PoisonError, atomic::Ordering},
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 
@@ -14,13 +17,16 @@ use super::{
     authorize::{Verdict, authorize},
     denial,
     execution::Execution,
+    http,
+    labels::JOINED,
     trail::{NotDurable, Note, Number},
 };
 use crate::{
     budget::{Amounts, Exhausted, Reservation},
     journal::{JournalError, Kind, Payload},
-    step::{Answer, Call, CallError, Effect, Exhaustion, Failure},
+    step::{Answer, Call, CallError, Effect, Exhaustion, Failure, Name},
     telemetry::{self, Span},
+    worker::Bodies,
 };
 
 /// Bytes of the largest payload that is kept of a call that is refused.
@@ -39,7 +45,7 @@ pub struct Permit<'a> {
 /// What is open until a call is settled.
 struct Open {
     span: Span,
-    reservation: Reservation,
+    reservation: Mutex<Reservation>,
     /// Of the intent's record.
     intent: Number,
     /// It may have been done.
@@ -65,8 +71,14 @@ struct Approved {
     reservation: Reservation,
 }
 
-/// Does one host call of `execution`, which the worker knows as `worker_step`.
-pub async fn pass(execution: &Execution, worker_step: u64, asked: Call) -> Result<Answer, CallError> {
+/// Does one host call of `execution`, which the worker knows as `worker_step`. Of a request over HTTP, `bodies` carry
+/// what is said before the answer, which then is the end.
+pub async fn pass(
+    execution: &Execution,
+    worker_step: u64,
+    asked: Call,
+    bodies: Option<Bodies>,
+) -> Result<Answer, CallError> {
     let mut passage = Passage::begin(execution, &asked);
     let Approved { act, verdict, reservation } = match passage.approve(asked) {
         Ok(approved) => approved,
@@ -77,7 +89,7 @@ pub async fn pass(execution: &Execution, worker_step: u64, asked: Call) -> Resul
         Ok(permit) => permit,
         Err(error) => return Err(unrecorded(&error)),
     };
-    let done = act.perform(&permit, worker_step).await;
+    let done = act.perform(&permit, worker_step, bodies).await;
     permit.settle(done, started, power, &verdict)
 }
 
@@ -97,17 +109,26 @@ impl<'a> Passage<'a> {
         let decision = self.execution.step.decision(self.call);
         let act = Act::resolve(self.execution, asked, &decision, &mut self.about, &mut self.payloads)
             .map_err(|error| (error, None))?;
-        if let Act::CallTool { arguments, .. } = &act {
-            self.span.arguments(arguments.digest(), arguments.bytes().as_bytes());
+        match &act {
+            Act::CallTool { arguments, .. } => {
+                self.span.arguments(arguments.digest(), arguments.bytes().as_bytes());
+            }
+            Act::SendRequest(sending) => self.span.admitted(sending.rule(), sending.credential()),
+            Act::ListTools | Act::Memory { .. } => {}
         }
         // Given back whole if it is denied.
         let reservation = account.reserve(act.cost(self.execution)).map_err(|e| (self.exhausted(&e), None))?;
         let question = self.about["question"].as_str().unwrap_or_default();
         let verdict = authorize(self.execution, &act, question, &decision);
         match &verdict.denied {
-            Some(denial) if verdict.enforced => Err((CallError::Denied(denial.clone()), Some(verdict))),
-            _ => Ok(Approved { act, verdict, reservation }),
+            Some(denial) if verdict.enforced => return Err((CallError::Denied(denial.clone()), Some(verdict))),
+            _ => {}
         }
+        if let Act::SendRequest(sending) = &act {
+            // What is denied is no traffic.
+            http::count(self.execution, &sending.route).map_err(|error| (error, None))?;
+        }
+        Ok(Approved { act, verdict, reservation })
     }
 
     fn exhausted(&self, exhausted: &Exhausted) -> CallError {
@@ -155,7 +176,7 @@ impl<'a> Passage<'a> {
         let (execution, call) = (self.execution, self.call);
         let trail = &execution.step.trail;
         let permit = |span, intent, acting| {
-            let open = Some(Open { span, reservation, intent, acting });
+            let open = Some(Open { span, reservation: Mutex::new(reservation), intent, acting });
             Permit { execution, call, context: context.clone(), open }
         };
         if act.effect() == Effect::Read {
@@ -198,9 +219,39 @@ impl<'a> Permit<'a> {
         &self.context
     }
 
+    /// Returns what names the call's effect, to us and to an upstream.
+    pub fn effect_id(&self) -> String {
+        format!("{}-{}", self.execution.step.id.trim_start_matches("steps/"), self.call)
+    }
+
     /// Returns what is set aside for the call.
     pub fn reserved(&self) -> Amounts {
-        self.open.as_ref().map(|open| open.reservation.reserved()).unwrap_or_default()
+        self.open.as_ref().map(|open| open.reservation().reserved()).unwrap_or_default()
+    }
+
+    /// Says that something with `labels` enters the job because of the call, before it does.
+    pub async fn join<'l>(&self, labels: impl IntoIterator<Item = &'l Name>) -> Result<(), CallError> {
+        let joined = self.execution.join(labels).await?;
+        if joined.is_empty() {
+            return Ok(());
+        }
+        // A record of its own: the call may never have an outcome that says more than that nobody knows.
+        let body = json!({ JOINED: joined });
+        let (call, context) = (Some(self.call), &self.context);
+        let note = Note { kind: Kind::Label, call, context, body, payloads: Vec::new() };
+        // Once for each label of a job: it costs little that nothing is known before this is.
+        self.execution.step.trail.durable(note).await.map_err(|error| unrecorded(&error))?;
+        self.execution.step.labels.recorded(joined);
+        Ok(())
+    }
+
+    /// Sets more aside for the call, before it is used.
+    pub fn charge(&self, more: Amounts) -> Result<(), CallError> {
+        let Some(open) = &self.open else { return Ok(()) };
+        open.reservation().extend(more).map_err(|exhausted| {
+            self.execution.lifecycle.count_exhausted(&exhausted);
+            CallError::Exhausted(exhaustion(&exhausted))
+        })
     }
 
     /// Records the outcome, settles the budget and says what to reply.
@@ -211,16 +262,15 @@ impl<'a> Permit<'a> {
         power: &'static str,
         verdict: &Verdict,
     ) -> Result<Answer, CallError> {
-        let Done { used, usage, lost, result } = done;
-        let (payload, replied) = match result {
-            Ok((answer, payload)) => (payload, Ok(answer)),
-            Err(error) => (None, Err(error)),
-        };
+        let Done { used, usage, lost, about, kept, responded, result: replied } = done;
         let took = started.elapsed();
         let decision =
             if verdict.denied.is_some() { telemetry::Decision::WouldDeny } else { telemetry::Decision::Allow };
         self.execution.lifecycle.telemetry().meters().host_call(power, decision, took);
         let mut body = json!({ "power": power, "used": used, "took_us": took.as_micros() as u64 });
+        if let (Value::Object(about), Some(body)) = (about, body.as_object_mut()) {
+            body.extend(about);
+        }
         match &replied {
             Ok(_) => body["status"] = json!("done"),
             Err(error) => {
@@ -229,11 +279,14 @@ impl<'a> Permit<'a> {
             }
         }
         let span = self.open.take().map(|Open { mut span, reservation, intent, .. }| {
-            reservation.commit(used);
+            reservation.into_inner().unwrap_or_else(PoisonError::into_inner).commit(used);
             if let Some(usage) = &usage {
                 span.used(usage);
             }
-            if let Some(payload) = &payload {
+            if let Some((status, protocol, address)) = responded {
+                span.responded(status, protocol, address);
+            }
+            if let (Some(payload), "tools") = (kept.first(), power) {
                 span.result(&payload.bytes);
             }
             if let Err(error) = &replied {
@@ -241,8 +294,7 @@ impl<'a> Permit<'a> {
             }
             (span, Some(intent))
         });
-        let payloads = payload.into_iter().collect();
-        let note = Note { kind: Kind::Outcome, call: Some(self.call), context: &self.context, body, payloads };
+        let note = Note { kind: Kind::Outcome, call: Some(self.call), context: &self.context, body, payloads: kept };
         match self.execution.step.trail.note_now(note, span) {
             Ok(_) => replied,
             // The guest must not go on as if it were recorded.
@@ -254,6 +306,12 @@ impl<'a> Permit<'a> {
     }
 }
 
+impl Open {
+    fn reservation(&self) -> std::sync::MutexGuard<'_, Reservation> {
+        self.reservation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let Some(Open { mut span, reservation, intent, acting }) = self.open.take() else { return };
@@ -261,6 +319,7 @@ impl Drop for Permit<'_> {
             true => ("unknown", "the step ended while the call was under way"),
             false => ("not-done", "the step ended, or its journal broke, before the call was begun"),
         };
+        let reservation = reservation.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Where nobody knows what was used, all that was set aside counts.
         let used = if acting { reservation.reserved() } else { Amounts::default() };
         reservation.commit(used);

@@ -16,6 +16,8 @@ pub struct Grant {
     pub tools: BTreeMap<ToolName, ToolGrant>,
     /// Memory spaces, and whether they are writable.
     pub spaces: BTreeMap<Name, bool>,
+    /// Egress rules, by name.
+    pub egress: BTreeSet<Name>,
     /// Mounts that a tool sees; a step's are mounted as the manifest says.
     pub mounts: BTreeSet<Name>,
     pub workspace: Access,
@@ -44,6 +46,7 @@ pub enum Lack {
 pub struct Narrowing {
     pub tools: BTreeSet<String>,
     pub spaces: BTreeSet<String>,
+    pub egress: BTreeSet<String>,
 }
 
 impl Grant {
@@ -52,11 +55,14 @@ impl Grant {
         let Some(manifest) = manifest else { return Self::default() };
         let keep_tool = |name: &ToolName| narrow.is_none_or(|narrow| narrow.tools.contains(name.as_str()));
         let keep_space = |name: &Name| narrow.is_none_or(|narrow| narrow.spaces.contains(name.as_str()));
+        let keep_rule = |name: &Name| narrow.is_none_or(|narrow| narrow.egress.contains(name.as_str()));
+        let egress = manifest.egress.iter().map(|narrow| &narrow.rule).filter(|name| keep_rule(name));
         let tools = manifest.tools.iter().filter(|tool| keep_tool(&tool.name));
         let spaces = manifest.spaces.iter().filter(|space| ceiling.memory && keep_space(&space.space));
         Self {
             tools: tools.map(|tool| (tool.name.clone(), tool.clone())).collect(),
             spaces: spaces.map(|space| (space.space.clone(), space.writable)).collect(),
+            egress: egress.cloned().collect(),
             mounts: manifest.mounts.iter().map(|mount| mount.name.clone()).collect(),
             workspace: Access::Write,
             effects: ceiling.effects.iter().copied().collect(),
@@ -68,6 +74,7 @@ impl Grant {
         Self {
             tools: pick(&self.tools, &tool.tools),
             spaces: pick(&self.spaces, &tool.spaces),
+            egress: tool.egress.iter().filter(|name| self.egress.contains(*name)).cloned().collect(),
             mounts: tool.mounts.iter().filter(|name| self.mounts.contains(*name)).cloned().collect(),
             workspace: narrower(self.workspace, tool.workspace),
             effects: self.effects.clone(),

@@ -1,13 +1,16 @@
-//! Jobs, as budgets that several steps share. What a job has spent before is in the journal.
+//! Jobs: budgets and labels that several steps share. What a job has spent and gathered before is in the journal.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::task::spawn_blocking;
 
-use super::{Lifecycle, RunError};
+use super::{
+    Lifecycle, RunError,
+    labels::{Labels, gathered},
+};
 use crate::{
     budget::{Account, Amounts},
     journal::{Filter, Journal, Kind, ReadError},
@@ -19,32 +22,43 @@ use crate::{
 pub struct Jobs(Mutex<HashMap<Name, Job>>);
 
 struct Job {
-    account: Account,
+    shared: Shared,
     steps: usize,
 }
 
-/// A job's account, kept while a step of it runs.
+/// What the steps of a job share.
+#[derive(Clone)]
+struct Shared {
+    account: Account,
+    labels: Arc<Labels>,
+}
+
+/// A job's account and labels, kept while a step of it runs.
 pub struct JobHold {
     pub account: Account,
+    pub labels: Arc<Labels>,
     job: Name,
     lifecycle: Lifecycle,
 }
 
 impl Lifecycle {
-    /// Returns a job's account: the one that its running steps use, or one with what it spent before.
+    /// Returns what a job's steps share: what its running steps use, or what the journal says of it.
     pub(super) async fn hold_job(&self, job: &Name) -> Result<JobHold, RunError> {
-        if let Some(account) = self.0.jobs.join(job) {
-            return Ok(JobHold { account, job: job.clone(), lifecycle: self.clone() });
+        let hold = |Shared { account, labels }| JobHold { account, labels, job: job.clone(), lifecycle: self.clone() };
+        if let Some(shared) = self.0.jobs.join(job) {
+            return Ok(hold(shared));
         }
-        let (journal, of_job) = (self.0.journal.clone(), Filter { job: Some(job.to_string()), ..Filter::default() });
-        let prior = spawn_blocking(move || spent(&journal, of_job)).await;
-        let prior = prior.map_err(|e| RunError::Unreadable(e.to_string()))?;
-        let prior = prior.map_err(|e| RunError::Unreadable(e.to_string()))?;
-        let name = format!("job `{job}`");
+        let (journal, named) = (self.0.journal.clone(), job.clone());
+        let prior = spawn_blocking(move || {
+            let of_job = Filter { job: Some(named.to_string()), ..Filter::default() };
+            Ok::<_, ReadError>((spent(&journal, of_job)?, gathered(&journal, &named)?))
+        });
+        let prior = prior.await.map_err(|e| RunError::Unreadable(e.to_string()))?;
+        let (spent, gathered) = prior.map_err(|e| RunError::Unreadable(e.to_string()))?;
         let tenant = Some(self.0.tenant.clone());
-        let account = Account::new(name, self.config().budgets.job.amounts(), tenant).with_spent(prior);
-        let account = self.0.jobs.begin(job, account);
-        Ok(JobHold { account, job: job.clone(), lifecycle: self.clone() })
+        let account = Account::new(format!("job `{job}`"), self.config().budgets.job.amounts(), tenant);
+        let shared = Shared { account: account.with_spent(spent), labels: Arc::new(Labels::new(gathered)) };
+        Ok(hold(self.0.jobs.begin(job, shared)))
     }
 }
 
@@ -59,19 +73,19 @@ pub fn spent(journal: &Journal, filter: Filter) -> Result<Amounts, ReadError> {
 }
 
 impl Jobs {
-    fn join(&self, job: &Name) -> Option<Account> {
+    fn join(&self, job: &Name) -> Option<Shared> {
         let mut jobs = self.jobs();
         let job = jobs.get_mut(job)?;
         job.steps += 1;
-        Some(job.account.clone())
+        Some(job.shared.clone())
     }
 
     /// Begins a job, or joins one that was begun meanwhile.
-    fn begin(&self, job: &Name, account: Account) -> Account {
+    fn begin(&self, job: &Name, shared: Shared) -> Shared {
         let mut jobs = self.jobs();
-        let job = jobs.entry(job.clone()).or_insert(Job { account, steps: 0 });
+        let job = jobs.entry(job.clone()).or_insert(Job { shared, steps: 0 });
         job.steps += 1;
-        job.account.clone()
+        job.shared.clone()
     }
 
     fn leave(&self, job: &Name) {

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     budget::Amounts,
+    config::Mode,
     journal::Payload,
     memory::{Item, Listed, MemoryError, MemoryStore, PutOptions, Writer},
     step::{self, Answer, CallError, Denial, Exhaustion, Mark, Name},
@@ -33,8 +34,28 @@ pub const LIST_MAX: u64 = 1_000;
 /// Bytes of the longest key.
 pub const KEY_BYTES_MAX: u64 = 512;
 
-/// Returns the space, if the guest was granted it.
-pub fn find(execution: &Execution, space: &str, writes: bool) -> Result<Name, Lack> {
+/// Returns the space, and what an enforcing daemon would have said: the daemon observes, and no grant has it.
+pub fn find(
+    execution: &Execution,
+    space: &str,
+    writes: bool,
+    decision: &str,
+) -> Result<(Name, Option<Denial>), CallError> {
+    let lack = match granted(execution, space, writes) {
+        Ok(name) => return Ok((name, None)),
+        Err(lack) => lack,
+    };
+    let denial = lacking(execution, space, lack, decision);
+    let config = execution.lifecycle.config();
+    // Who observes wants to learn what the agent does. The operator's ceiling holds all the same.
+    let observes = config.policy.mode == Mode::Observe && config.ceiling.memory && execution.step.agent.is_some();
+    match space.parse() {
+        Ok(name) if observes => Ok((name, Some(denial))),
+        _ => Err(CallError::Denied(denial)),
+    }
+}
+
+fn granted(execution: &Execution, space: &str, writes: bool) -> Result<Name, Lack> {
     let granted = execution.grant.spaces.iter().find(|(name, _)| name.as_str() == space);
     match granted {
         Some((_, false)) if writes => Err(Lack::ReadOnly),
@@ -51,7 +72,7 @@ pub fn find(execution: &Execution, space: &str, writes: bool) -> Result<Name, La
 }
 
 /// Says why the guest was not granted a space.
-pub fn lacking(execution: &Execution, space: &str, lack: Lack, decision: &str) -> Denial {
+fn lacking(execution: &Execution, space: &str, lack: Lack, decision: &str) -> Denial {
     let space = cut(space);
     let granted: Vec<_> = execution.grant.spaces.keys().map(|name| format!("`{name}`")).collect();
     let spaces = (!granted.is_empty()).then(|| format!("memory spaces {} are available", granted.join(", ")));
@@ -116,37 +137,52 @@ pub async fn perform(permit: &Permit<'_>, space: Name, key: String, verb: Verb) 
     let execution = permit.execution();
     let store = execution.lifecycle.memory().clone();
     let agent = execution.step.agent.as_ref().map(|agent| agent.reference()).unwrap_or_default();
-    let writer = Writer { agent, step: execution.step.id.clone() };
+    let writer = Writer { agent, step: execution.step.id.clone(), labels: execution.step.labels.texts() };
     let Amounts { bytes_out, bytes_in: allowed, .. } = permit.reserved();
-    let done = spawn_blocking(move || touch(&store, space.as_str(), &key, verb, writer)).await;
+    let named = space.clone();
+    let done = spawn_blocking(move || touch(&store, named.as_str(), &key, verb, writer)).await;
     let result = done.unwrap_or_else(|e| Err(unavailable("STORAGE_UNAVAILABLE", e.to_string())));
-    let bytes_in = result.as_ref().map_or(0, |(answer, _)| answer.bytes());
-    let result = result.and_then(|done| if bytes_in > allowed { Err(too_much(execution, bytes_in)) } else { Ok(done) });
-    Done {
-        used: Amounts { bytes_out, bytes_in: bytes_in.min(allowed), ..Amounts::default() },
-        usage: None,
-        lost: false,
-        result,
+    let bytes_in = result.as_ref().map_or(0, |touched| touched.answer.bytes());
+    let used = Amounts { bytes_out, bytes_in: bytes_in.min(allowed), ..Amounts::default() };
+    let touched = match result {
+        Ok(_) if bytes_in > allowed => return Done::new(used, Err(too_much(execution, bytes_in))),
+        Ok(touched) => touched,
+        Err(error) => return Done::new(used, Err(error)),
+    };
+    let labels = if touched.reads { execution.lifecycle.config().space_labels(&space) } else { &[] };
+    match permit.join(labels.iter().chain(&touched.labels)).await {
+        Ok(()) => Done { kept: touched.payload.into_iter().collect(), ..Done::new(used, Ok(touched.answer)) },
+        Err(error) => Done::new(used, Err(error)),
     }
 }
 
-fn touch(
-    store: &MemoryStore,
-    space: &str,
-    key: &str,
-    verb: Verb,
-    writer: Writer,
-) -> Result<(Answer, Option<Payload>), CallError> {
+/// What came of touching a space.
+struct Touched {
+    answer: Answer,
+    payload: Option<Payload>,
+    /// Something of the space comes back.
+    reads: bool,
+    /// Of what comes back.
+    labels: Vec<Name>,
+}
+
+fn touch(store: &MemoryStore, space: &str, key: &str, verb: Verb, writer: Writer) -> Result<Touched, CallError> {
     let now_ms = unix_ms();
-    let done = match verb {
+    let reads = matches!(verb, Verb::Get | Verb::List { .. });
+    let (mut payload, mut labels) = (None, Vec::new());
+    let answer = match verb {
         Verb::Get => {
             let found = store.get(TENANT, space, key, now_ms).map_err(error)?;
-            let kept = found.as_ref().map(|found| found.value.clone());
-            let payload = kept.map(|bytes| Payload { bytes, media_type: "application/octet-stream".into() });
-            return Ok((Answer::Item(found.map(item)), payload));
+            if let Some(found) = &found {
+                let media_type = "application/octet-stream".into();
+                payload = Some(Payload { bytes: found.value.clone(), media_type });
+                labels = names(&found.written_by);
+            }
+            Answer::Item(found.map(item))
         }
         Verb::List { after, limit } => {
             let found = store.list(TENANT, space, key, after.as_deref(), limit as usize, now_ms).map_err(error)?;
+            labels = found.iter().flat_map(|listed| names(&listed.written_by)).collect();
             Answer::Listed(found.into_iter().map(listed).collect())
         }
         Verb::Put { value, ttl_ms, if_version } => {
@@ -157,7 +193,11 @@ fn touch(
             Answer::Deleted(store.delete(TENANT, space, key, if_version, now_ms).map_err(error)?)
         }
     };
-    Ok((done, None))
+    Ok(Touched { answer, payload, reads, labels })
+}
+
+fn names(writer: &Writer) -> Vec<Name> {
+    writer.labels.iter().filter_map(|label| label.parse().ok()).collect()
 }
 
 fn error(error: MemoryError) -> CallError {

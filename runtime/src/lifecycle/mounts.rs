@@ -67,6 +67,12 @@ impl Lifecycle {
         Ok(Mount { guest_path: path.into(), host_path: mount.path.clone(), writable, shared: true })
     }
 
+    /// Returns the labels of the mounts among `mounts`.
+    pub(super) fn mount_labels<'a>(&'a self, mounts: &'a [Mount]) -> impl Iterator<Item = &'a Name> {
+        let seen = |known: &&crate::config::Mount| mounts.iter().any(|mount| mount.host_path == known.path);
+        self.config().mounts.iter().filter(seen).flat_map(|mount| &mount.labels)
+    }
+
     fn mount_names(&self) -> Vec<String> {
         self.config().mounts.iter().map(|mount| mount.name.to_string()).collect()
     }

@@ -15,8 +15,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use super::{Lifecycle, trail::TENANT};
+use super::{
+    Lifecycle,
+    routes::{BadEgress, TENANT_FILE, TenantEgress},
+    trail::TENANT,
+};
 use crate::{
+    egress::Rule,
     journal::{Entry, Kind, Payload},
     policy::{BYTES_MAX, BadPolicies, PolicySet, STARTER, Source, ToolFacts},
     step::Digest,
@@ -41,6 +46,7 @@ pub struct Policies {
 struct InForce {
     set: Arc<PolicySet>,
     sources: Vec<Source>,
+    egress: Arc<TenantEgress>,
     /// Why the last attempt to replace them was refused.
     refused: Option<String>,
 }
@@ -52,18 +58,21 @@ pub enum PolicyError {
     Unreadable(io::Error),
     #[error(transparent)]
     Bad(#[from] BadPolicies),
+    #[error(transparent)]
+    Egress(#[from] BadEgress),
     #[error("the change cannot be recorded: {0}")]
     Unrecorded(#[from] crate::journal::JournalError),
 }
 
 impl Policies {
-    /// Loads the policies of `dir`, or those to start with.
-    pub fn load(dir: Option<&Path>, tools: &[ToolFacts]) -> Result<Self, PolicyError> {
+    /// Loads the policies of `dir`, or those to start with, and what the tenant takes of `rules`.
+    pub fn load(dir: Option<&Path>, tools: &[ToolFacts], rules: &[Rule]) -> Result<Self, PolicyError> {
         // Before it is read: what changes meanwhile is seen later.
         let first_look = dir.map(|dir| fingerprint(dir.into())).unwrap_or_default();
-        let sources = read(dir)?;
+        let (sources, egress) = read(dir)?;
+        let egress = Arc::new(TenantEgress::parse(egress, rules)?);
         let set = Arc::new(PolicySet::load(sources.clone(), tools)?);
-        let in_force = RwLock::new(InForce { set, sources, refused: None });
+        let in_force = RwLock::new(InForce { set, sources, egress, refused: None });
         Ok(Self { in_force, first_look, replacing: tokio::sync::Mutex::default() })
     }
 
@@ -81,11 +90,15 @@ impl Policies {
         self.in_force.read().unwrap_or_else(PoisonError::into_inner).sources.clone()
     }
 
-    fn put(&self, set: Arc<PolicySet>, sources: Vec<Source>) {
+    fn egress(&self) -> Arc<TenantEgress> {
+        self.in_force.read().unwrap_or_else(PoisonError::into_inner).egress.clone()
+    }
+
+    fn put(&self, set: Arc<PolicySet>, sources: Vec<Source>, egress: Arc<TenantEgress>) {
         let mut in_force = self.in_force.write().unwrap_or_else(PoisonError::into_inner);
         // Other tools do not mend the directory.
         let refused = in_force.refused.take().filter(|_| in_force.sources == sources);
-        *in_force = InForce { set, sources, refused };
+        *in_force = InForce { set, sources, egress, refused };
     }
 
     fn accepted(&self) {
@@ -103,13 +116,21 @@ impl Lifecycle {
         self.0.policies.set()
     }
 
+    /// Returns what the tenant takes of the operator's egress rules.
+    pub fn tenant_egress(&self) -> Arc<TenantEgress> {
+        self.0.policies.egress()
+    }
+
     /// Returns why the last attempt to replace the policies was refused, if it was.
     pub fn policies_refused(&self) -> Option<String> {
         self.0.policies.refused()
     }
 
-    /// Checks policies against the registered tools, without putting them in force.
+    /// Checks policies against the registered tools, and the tenant's egress against the rules, without putting them in
+    /// force.
     pub async fn check_policies(&self, sources: Vec<Source>) -> Result<PolicySet, PolicyError> {
+        let (egress, sources): (Vec<_>, Vec<_>) = sources.into_iter().partition(|source| source.file == TENANT_FILE);
+        TenantEgress::parse(egress.into_iter().next().map(|source| source.text), &self.config().egress)?;
         load(sources, self.tool_facts()).await
     }
 
@@ -123,7 +144,10 @@ impl Lifecycle {
         let _replacing = self.0.policies.replacing.lock().await;
         let dir = self.config().policy.dir.clone();
         let reloaded = match spawn_blocking(move || read(dir.as_deref())).await {
-            Ok(Ok(sources)) => self.replace(sources).await,
+            Ok(Ok((sources, egress))) => match TenantEgress::parse(egress, &self.config().egress) {
+                Ok(egress) => self.replace(sources, egress).await,
+                Err(error) => Err(error.into()),
+            },
             Ok(Err(error)) => Err(error),
             Err(error) => Err(PolicyError::Unreadable(error.into())),
         };
@@ -140,7 +164,8 @@ impl Lifecycle {
     /// Puts the same policies in force for the tools that are registered now.
     pub async fn refit_policies(&self) -> Result<Arc<PolicySet>, PolicyError> {
         let _replacing = self.0.policies.replacing.lock().await;
-        self.replace(self.0.policies.sources()).await
+        let egress = TenantEgress::clone(&self.tenant_egress());
+        self.replace(self.0.policies.sources(), egress).await
     }
 
     /// Says whether the policies in force are valid for other tools.
@@ -150,17 +175,23 @@ impl Lifecycle {
 
     /// Puts policies in force. Only one at a time does, and looks at sources and tools within its turn: so what is in
     /// force is never older than what was in force before.
-    async fn replace(&self, sources: Vec<Source>) -> Result<Arc<PolicySet>, PolicyError> {
+    async fn replace(&self, sources: Vec<Source>, egress: TenantEgress) -> Result<Arc<PolicySet>, PolicyError> {
         let set = Arc::new(load(sources.clone(), self.tool_facts()).await?);
-        let before = self.policies();
-        if before.revision() == set.revision() {
-            self.0.policies.put(set.clone(), sources);
+        let (before, before_egress) = (self.policies(), self.tenant_egress());
+        let same_egress = *before_egress == egress;
+        // The same rules stay the same: requests that are under way need not be asked about again.
+        let egress = if same_egress { before_egress } else { Arc::new(egress) };
+        if before.revision() == set.revision() && same_egress {
+            self.0.policies.put(set.clone(), sources, egress);
             return Ok(set);
         }
         // Recorded before it decides anything.
-        self.0.journal.append(policy_entry(&set, &sources, Some(before.revision())))?.await?;
+        self.0.journal.append(policy_entry(&set, &sources, &egress, Some(before.revision())))?.await?;
         info!(revision = set.revision(), before = before.revision(), "policies in force");
-        self.0.policies.put(set.clone(), sources);
+        self.0.policies.put(set.clone(), sources, egress);
+        if !same_egress {
+            self.egress().forget();
+        }
         Ok(set)
     }
 
@@ -192,7 +223,9 @@ async fn load(sources: Vec<Source>, tools: Vec<ToolFacts>) -> Result<PolicySet, 
 }
 
 /// Returns what is recorded of policies that are put in force.
-pub fn policy_entry(set: &PolicySet, sources: &[Source], before: Option<&str>) -> Entry {
+fn policy_entry(set: &PolicySet, sources: &[Source], egress: &TenantEgress, before: Option<&str>) -> Entry {
+    let egress = egress.text.iter().map(|text| Source { file: TENANT_FILE.into(), text: text.clone() });
+    let sources: Vec<Source> = sources.iter().cloned().chain(egress).collect();
     let files: Vec<_> = sources
         .iter()
         .map(|source| json!({ "file": source.file, "digest": Digest::of(source.text.as_bytes()).to_string() }))
@@ -206,19 +239,20 @@ pub fn policy_entry(set: &PolicySet, sources: &[Source], before: Option<&str>) -
 impl Policies {
     /// Returns what is recorded of the policies in force when the daemon starts.
     pub fn entry(&self) -> Entry {
-        policy_entry(&self.set(), &self.sources(), None)
+        policy_entry(&self.set(), &self.sources(), &self.egress(), None)
     }
 }
 
-fn read(dir: Option<&Path>) -> Result<Vec<Source>, PolicyError> {
+/// Returns the policies of a directory, and the tenant's egress if there is any.
+fn read(dir: Option<&Path>) -> Result<(Vec<Source>, Option<String>), PolicyError> {
     let Some(dir) = dir else {
-        return Ok(vec![Source { file: "starter.cedar".into(), text: STARTER.into() }]);
+        return Ok((vec![Source { file: "starter.cedar".into(), text: STARTER.into() }], None));
     };
     let too_much = || {
         let message = format!("more than {FILES_MAX} files, or more than {BYTES_MAX} bytes");
         PolicyError::Unreadable(io::Error::new(io::ErrorKind::InvalidData, message))
     };
-    let mut sources = Vec::new();
+    let (mut sources, mut egress) = (Vec::new(), None);
     let mut bytes = 0;
     for path in files(dir).map_err(PolicyError::Unreadable)? {
         bytes += fs::metadata(&path).map_err(PolicyError::Unreadable)?.len();
@@ -227,14 +261,21 @@ fn read(dir: Option<&Path>) -> Result<Vec<Source>, PolicyError> {
         }
         let text = fs::read_to_string(&path).map_err(PolicyError::Unreadable)?;
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        sources.push(Source { file, text });
+        if file == TENANT_FILE {
+            egress = Some(text);
+        } else {
+            sources.push(Source { file, text });
+        }
     }
-    Ok(sources)
+    Ok((sources, egress))
 }
 
 fn files(dir: &Path) -> io::Result<Vec<std::path::PathBuf>> {
     let entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    let mut files: Vec<_> = entries.into_iter().filter(|path| path.extension().is_some_and(|e| e == "cedar")).collect();
+    let ours = |path: &std::path::PathBuf| {
+        path.extension().is_some_and(|e| e == "cedar") || path.file_name().is_some_and(|name| name == TENANT_FILE)
+    };
+    let mut files: Vec<_> = entries.into_iter().filter(ours).collect();
     files.sort();
     Ok(files)
 }

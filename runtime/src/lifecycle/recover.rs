@@ -68,7 +68,8 @@ impl Lifecycle {
 
     async fn reconcile_once(&self) -> Result<usize, RecoverError> {
         let journal = self.journal();
-        if journal.health() != Health::Healthy {
+        // A full disk that has room again is found by writing.
+        if matches!(journal.health(), Health::Poisoned(_)) {
             return Ok(0);
         }
         // What is unfinished before and after a look at the living, and belongs to none of them, stays unfinished: a step

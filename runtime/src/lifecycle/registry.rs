@@ -11,6 +11,7 @@ use super::{
     grant::{narrowed_budget, narrowed_limits},
     mounts::check_together,
     policies::PolicyError,
+    routes::BadEgress,
     tools::ReadyTool,
     trail::TENANT,
 };
@@ -61,6 +62,8 @@ pub enum RegisterError {
     NoMount { name: String, known: Vec<String> },
     #[error("mount `{name}`: {problem}")]
     Mount { name: String, problem: String },
+    #[error(transparent)]
+    Egress(#[from] BadEgress),
     #[error("`{key}`: {error}")]
     Limit { key: String, error: BadLimit },
     #[error("it reaches further than {newest} by: {}; register it with `allow_wider` if that is meant", added.join("; "))]
@@ -286,6 +289,7 @@ impl Lifecycle {
         let mount = |mount: &manifest::MountGrant| self.mount_at(&mount.name, &mount.path, mount.writable);
         let mounts: Vec<_> = manifest.mounts.iter().map(mount).collect::<Result<_, _>>()?;
         check_together(&mounts).map_err(|problem| RegisterError::Mount { name: "mount".into(), problem })?;
+        let routes = self.check_egress(&manifest.egress)?;
         let mut tools = BTreeMap::new();
         let mut found = BTreeMap::new();
         let config = self.config();
@@ -304,7 +308,8 @@ impl Lifecycle {
             found.insert(grant.name.to_string(), tool);
         }
         let pinned = |name: &str| found.get(name).map(|tool| (tool.version.to_string(), tool.component, tool.effect));
-        let reach = manifest::reach(&Manifest { component: component.digest.to_string(), ..manifest.clone() }, pinned);
+        let pinned_manifest = Manifest { component: component.digest.to_string(), ..manifest.clone() };
+        let reach = manifest::reach(&pinned_manifest, &routes, pinned);
         let create_time = SystemTime::now();
         Ok(Agent { manifest, text, component: component.digest, tools, reach, disabled: false, create_time })
     }

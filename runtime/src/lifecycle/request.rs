@@ -51,8 +51,10 @@ pub fn check_narrowing(request: &StepRequest, manifest: Option<&Manifest>) -> Re
     let Some(narrow) = &request.narrow else { return Ok(()) };
     let has_tool = |name: &String| manifest.is_some_and(|m| m.tools.iter().any(|tool| tool.name.as_str() == name));
     let has_space = |name: &String| manifest.is_some_and(|m| m.spaces.iter().any(|s| s.space.as_str() == name));
+    let has_rule = |name: &String| manifest.is_some_and(|m| m.egress.iter().any(|rule| rule.rule.as_str() == name));
     let missing = narrow.tools.iter().find(|name| !has_tool(name));
-    match missing.or_else(|| narrow.spaces.iter().find(|name| !has_space(name))) {
+    let missing = missing.or_else(|| narrow.spaces.iter().find(|name| !has_space(name)));
+    match missing.or_else(|| narrow.egress.iter().find(|name| !has_rule(name))) {
         Some(name) => Err(RunError::NotInManifest(name.chars().take(80).collect())),
         None => Ok(()),
     }

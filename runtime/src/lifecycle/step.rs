@@ -19,6 +19,7 @@ use super::{
     execution::{Execution, StepFacts, agent_facts, unix_ms},
     grant::{Grant, narrowed_budget, narrowed_limits},
     jobs::JobHold,
+    labels::{JOINED, Labels},
     request::{StepRequest, check_narrowing, check_sizes, optional_name},
     trail::{Note, Trail},
 };
@@ -133,13 +134,23 @@ impl Lifecycle {
 
         // And it runs. The slot and the workspace are free again when the worker is done with them.
         let agent = subject.agent.as_ref().map(|agent| agent.reference());
+        let labels = hold.as_ref().map(|hold| hold.labels.clone()).unwrap_or_default();
+        let kept_workspace = self.workspaces().find(&request.workspace).ok();
+        let of_workspace = kept_workspace.iter().flat_map(|workspace| &workspace.labels);
+        let joined = labels.join(of_workspace.chain(self.mount_labels(&mounts)));
+        let kept_workspace = kept_workspace.map(|workspace| workspace.name);
+        self.label_workspace(kept_workspace.as_ref(), &labels).await?;
         let accepted =
             Accepted { step: id.clone(), component: subject.component.digest, agent, limits, budget: account.limit() };
         let span = self.step_span(&request.context, &accepted, subject.agent.as_deref());
-        let body = accepted_record(&request, &accepted, &mounts, decision, self.hello().engine.as_str());
+        let mut body = accepted_record(&request, &accepted, &mounts, decision, self.hello().engine.as_str());
+        if !joined.is_empty() {
+            body[JOINED] = json!(joined);
+        }
         let payloads = given(&request);
         let live = self.live(&id);
         trail.note(Note { kind: Kind::Step, call: None, context: span.context(), body, payloads }).await?;
+        labels.recorded(joined);
         let held = Arc::new((slot, lease));
         let (said, heard) = mpsc::channel(SAID_MAX);
         let grant = Grant::of_step(&self.config().ceiling, manifest, request.narrow.as_ref());
@@ -151,6 +162,8 @@ impl Lifecycle {
             calls: AtomicU64::new(0),
             said,
             workspace,
+            kept_workspace,
+            labels,
             held: Arc::downgrade(&held),
         };
         let execution = Execution {
@@ -300,6 +313,18 @@ impl Lifecycle {
         self.telemetry().step(parent, StepStart { step: &accepted.step, agent, component: accepted.component })
     }
 
+    /// Labels a workspace that outlives the step with all that has entered the step's job.
+    pub(super) async fn label_workspace(&self, name: Option<&Name>, labels: &Labels) -> Result<(), WorkspaceError> {
+        let all = labels.all();
+        if all.is_empty() {
+            return Ok(());
+        }
+        let Some(name) = name.filter(|name| !self.workspaces().has_labels(name, &all)).cloned() else { return Ok(()) };
+        let workspaces = self.workspaces().clone();
+        let labelled = spawn_blocking(move || workspaces.label(&name, &all)).await;
+        labelled.map_err(|e| WorkspaceError::Io(e.into()))?
+    }
+
     async fn workspace(&self, reference: &str) -> Result<(Lease, Quota), RunError> {
         if reference.is_empty() {
             let limits = &self.config().limits;
@@ -349,7 +374,7 @@ fn accepted_record(
         "caller": request.caller, "component": accepted.component.to_string(), "agent": accepted.agent,
         "engine": engine, "workspace": request.workspace, "mounts": mounts, "args": request.args.len(),
         "env": request.env.len(),
-        "narrow": request.narrow.as_ref().map(|narrow| json!({ "tools": narrow.tools, "spaces": narrow.spaces })),
+        "narrow": request.narrow.as_ref().map(|narrow| json!({ "tools": narrow.tools, "spaces": narrow.spaces, "egress": narrow.egress })),
         "limits": accepted.limits, "budget": accepted.budget, "decision": decision,
     })
 }

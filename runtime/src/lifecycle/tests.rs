@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::grant::{Grant, Narrowing, narrowed};
 use crate::{
     config::Ceiling,
+    egress::Narrow,
     manifest::{Access, Manifest, MountGrant, PowerName, SpaceGrant, ToolGrant},
     step::{Effect, Name, Range, ToolName},
 };
@@ -28,7 +29,7 @@ fn access() -> impl Strategy<Value = Access> {
 }
 
 prop_compose! {
-    fn tool_grant()(of in 0..6u8, workspace in access(), mounts in numbers(), tools in numbers(), spaces in numbers()) -> ToolGrant {
+    fn tool_grant()(of in 0..6u8, workspace in access(), mounts in numbers(), tools in numbers(), spaces in numbers(), egress in numbers()) -> ToolGrant {
         ToolGrant {
             name: tool(of),
             version: None,
@@ -36,6 +37,7 @@ prop_compose! {
             mounts: mounts.into_iter().map(name).collect(),
             tools: tools.into_iter().map(tool).collect(),
             spaces: spaces.into_iter().map(name).collect(),
+            egress: egress.into_iter().map(name).collect(),
             limits: Default::default(),
             budget: Default::default(),
         }
@@ -47,6 +49,7 @@ prop_compose! {
         tools in proptest::collection::vec(tool_grant(), 0..6),
         mounts in numbers(),
         spaces in proptest::collection::btree_map(0..6u8, any::<bool>(), 0..6),
+        egress in numbers(),
     ) -> Manifest {
         let tools: BTreeMap<_, _> = tools.into_iter().map(|grant| (grant.name.clone(), grant)).collect();
         Manifest {
@@ -60,6 +63,7 @@ prop_compose! {
             mounts: mounts.into_iter().map(|n| MountGrant { name: name(n), path: "/m".into(), writable: true }).collect(),
             tools: tools.into_values().collect(),
             spaces: spaces.into_iter().map(|(n, writable)| SpaceGrant { space: name(n), writable }).collect(),
+            egress: egress.into_iter().map(|n| Narrow::nothing(name(n))).collect(),
             limits: Default::default(),
             budget: Default::default(),
         }
@@ -73,10 +77,11 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn narrowing()(tools in numbers(), spaces in numbers()) -> Narrowing {
+    fn narrowing()(tools in numbers(), spaces in numbers(), egress in numbers()) -> Narrowing {
         Narrowing {
             tools: tools.into_iter().map(|n| tool(n).to_string()).collect(),
             spaces: spaces.into_iter().map(|n| name(n).to_string()).collect(),
+            egress: egress.into_iter().map(|n| name(n).to_string()).collect(),
         }
     }
 }
@@ -90,6 +95,7 @@ fn within(inner: &Grant, outer: &Grant) -> bool {
     };
     inner.tools.iter().all(|(name, grant)| outer.tools.get(name) == Some(grant))
         && inner.spaces.iter().all(|(name, writable)| outer.spaces.get(name).is_some_and(|outer| *outer || !writable))
+        && inner.egress.is_subset(&outer.egress)
         && inner.mounts.is_subset(&outer.mounts)
         && inner.effects.is_subset(&outer.effects)
         && rank(inner.workspace) <= rank(outer.workspace)

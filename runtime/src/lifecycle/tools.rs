@@ -146,12 +146,7 @@ pub fn list(permit: &Permit<'_>) -> Done {
         output_schema: tool.tool.output_schema.clone(),
     };
     let answer = Answer::Tools(callable(permit.execution()).into_iter().map(info).collect());
-    Done {
-        used: Amounts { bytes_in: answer.bytes(), ..Amounts::default() },
-        usage: None,
-        lost: false,
-        result: Ok((answer, None)),
-    }
+    Done::new(Amounts { bytes_in: answer.bytes(), ..Amounts::default() }, Ok(answer))
 }
 
 /// Returns what a call can cost at most: never more than the guest has left.
@@ -187,15 +182,23 @@ pub async fn call(
         output_bytes: reserved.bytes_in,
         ..limits(execution, &grant)
     };
+    // What a tool knows is in all that it does, and in its errors: its labels are there before it is.
+    if let Err(error) = permit.join(&tool.tool.labels).await {
+        return Done::new(sent, Err(error));
+    }
     match run(permit, worker_step, &tool, &grant, arguments, limits).await {
         Ok((outcome, usage)) => {
             // Of one that was lost nobody knows what it used or did.
             let lost = is_lost(&outcome);
             let used = Amounts { fuel: usage.fuel, wall_ms: wall_ms(&usage), bytes_in: usage.output_bytes, ..sent };
             let used = if lost { reserved } else { used };
-            Done { used, usage: Some(usage), lost, result: answer(&tool, outcome, limits.output_bytes) }
+            let (result, kept) = match answer(&tool, outcome, limits.output_bytes) {
+                Ok((answer, payload)) => (Ok(answer), vec![payload]),
+                Err(error) => (Err(error), Vec::new()),
+            };
+            Done { usage: Some(usage), lost, kept, ..Done::new(used, result) }
         }
-        Err(error) => Done { used: sent, usage: None, lost: false, result: Err(error) },
+        Err(error) => Done::new(sent, Err(error)),
     }
 }
 
@@ -276,7 +279,7 @@ fn mounts(inner: &Execution) -> Vec<Mount> {
     mounts
 }
 
-fn answer(tool: &ReadyTool, outcome: Outcome, bytes_max: u64) -> Result<(Answer, Option<Payload>), CallError> {
+fn answer(tool: &ReadyTool, outcome: Outcome, bytes_max: u64) -> Result<(Answer, Payload), CallError> {
     let name = &tool.tool.name;
     let stopped = |why: String| failed("TOOL_STOPPED", format!("tool `{name}` {why}"));
     match outcome {
@@ -291,7 +294,7 @@ fn answer(tool: &ReadyTool, outcome: Outcome, bytes_max: u64) -> Result<(Answer,
             }
             let bytes = result.bytes().as_bytes().to_vec();
             let payload = Payload { bytes, media_type: "application/json".into() };
-            Ok((Answer::Json(result.bytes().into()), Some(payload)))
+            Ok((Answer::Json(result.bytes().into()), payload))
         }
         // The tool's own words, which its caller may know.
         Outcome::Failed(failure) => Err(CallError::Failed(failure)),

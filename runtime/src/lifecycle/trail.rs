@@ -96,9 +96,10 @@ impl Trail {
         self.note_now(note, None)
     }
 
-    /// Waits until not too many records are under way.
+    /// Waits until not too many records are under way: for the older half of them, so that the next ones need not wait.
     pub async fn room(&self) -> Result<(), JournalError> {
-        if self.pending().waiting.len() >= PENDING_MAX { self.settled().await } else { Ok(()) }
+        let under_way = self.pending().waiting.len();
+        if under_way >= PENDING_MAX { self.settle(under_way - PENDING_MAX / 2).await } else { Ok(()) }
     }
 
     /// As [`Trail::note`], for where nothing can wait. The span, if there is one, ends now and shows the number, which is
@@ -140,9 +141,16 @@ impl Trail {
 
     /// Waits until everything so far is durable or lost. Fails if anything was lost.
     pub async fn settled(&self) -> Result<(), JournalError> {
+        let so_far = self.pending().waiting.len();
+        self.settle(so_far).await
+    }
+
+    /// Waits for the record that is waited for now, and for so many after it.
+    async fn settle(&self, mut records: usize) -> Result<(), JournalError> {
         let mut current = self.settling.lock().await;
         loop {
-            if current.is_none() {
+            if current.is_none() && records > 0 {
+                records -= 1;
                 *current = self.pending().waiting.pop_front();
             }
             let Some(waiting) = current.as_mut() else { break };

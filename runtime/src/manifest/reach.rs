@@ -3,6 +3,7 @@
 use super::{Access, Manifest, PowerName, SpaceGrant};
 use crate::{
     config::{AskedBudget, AskedLimits},
+    egress::{Narrow, Route},
     step::{Digest, Effect},
 };
 
@@ -15,7 +16,13 @@ pub struct Difference {
 
 /// Returns everything that an agent may reach, a line for each. `tool` tells the version, digest and effect to which a
 /// tool is pinned.
-pub fn reach(manifest: &Manifest, tool: impl Fn(&str) -> Option<(String, Digest, Effect)>) -> Vec<String> {
+///
+/// `routes` are what the egress of the manifest comes down to.
+pub fn reach(
+    manifest: &Manifest,
+    routes: &[Route],
+    tool: impl Fn(&str) -> Option<(String, Digest, Effect)>,
+) -> Vec<String> {
     let mut lines: Vec<String> = manifest.powers.iter().map(|power| format!("power {}", power.as_str())).collect();
     if manifest.powers.contains(&PowerName::Filesystem) {
         lines.push("workspace, read-write".into());
@@ -40,10 +47,17 @@ pub fn reach(manifest: &Manifest, tool: impl Fn(&str) -> Option<(String, Digest,
         lines.extend(grant.mounts.iter().map(|mount| format!("tool {name} sees mount {mount}")));
         lines.extend(grant.tools.iter().map(|other| format!("tool {name} may call {other}")));
         lines.extend(grant.spaces.iter().map(|space| format!("tool {name} may use memory {space}")));
+        lines.extend(grant.egress.iter().map(|rule| format!("tool {name} may send by egress {rule}")));
     }
     for SpaceGrant { space, writable } in &manifest.spaces {
         lines.push(format!("memory {space}{}", mode(*writable)));
     }
+    for route in routes {
+        let rule = route.rule();
+        lines.extend(route.each_in_words().into_iter().map(|each| format!("egress {rule}: {each}")));
+        lines.extend(route.credential().map(|credential| format!("egress {rule} carries credential {credential}")));
+    }
+    lines.extend(manifest.egress.iter().flat_map(egress_bounds));
     lines.extend(bounds("", &manifest.limits, &manifest.budget));
     for tool in &manifest.tools {
         lines.extend(bounds(&format!("tool {} ", tool.name), &tool.limits, &tool.budget));
@@ -74,6 +88,17 @@ fn bounds(of: &str, limits: &AskedLimits, budget: &AskedBudget) -> Vec<String> {
     bounds.into_iter().filter_map(|(key, value)| Some(format!("{of}{key}{AT_MOST}{}", value?))).collect()
 }
 
+fn egress_bounds(narrow: &Narrow) -> Vec<String> {
+    let bounds = [
+        ("request_bytes", narrow.request_bytes),
+        ("response_bytes", narrow.response_bytes),
+        ("concurrency", narrow.concurrency.map(u64::from)),
+        ("timeouts.total_ms", narrow.timeouts.total_ms),
+    ];
+    let rule = &narrow.rule;
+    bounds.into_iter().filter_map(|(key, value)| Some(format!("egress {rule} {key}{AT_MOST}{}", value?))).collect()
+}
+
 /// Compares two reaches. A bound that is raised or gone is added reach, one that is lowered or new is removed reach.
 pub fn difference(from: &[String], to: &[String]) -> Difference {
     Difference { added: beyond(to, from), removed: beyond(from, to) }
@@ -100,7 +125,7 @@ fn bound(lines: &[String], key: &str) -> Option<u64> {
 /// and budgets, the agent's or a tool's, are.
 fn as_bound(line: &str) -> Option<(&str, u64)> {
     let (key, value) = line.split_once(AT_MOST)?;
-    let of = ["limits.", "budget.", "tool "].iter().any(|start| key.starts_with(start));
+    let of = ["limits.", "budget.", "tool ", "egress "].iter().any(|start| key.starts_with(start));
     if of { Some((key, value.parse().ok()?)) } else { None }
 }
 

@@ -14,13 +14,14 @@ fn refused(text: &str) -> String {
 fn the_sample_is_valid() {
     let manifest = parse(SAMPLE).unwrap();
     assert_eq!((manifest.tools.len(), manifest.mounts.len(), manifest.spaces.len()), (1, 1, 1));
+    assert_eq!(manifest.egress.len(), 1);
 }
 
 #[test]
 fn what_is_not_named_is_not_given() {
     let manifest = parse(LEAST).unwrap();
     assert!(manifest.powers.is_empty() && manifest.tools.is_empty() && manifest.mounts.is_empty());
-    assert_eq!(reach(&manifest, |_| None), ["component c"]);
+    assert_eq!(reach(&manifest, &[], |_| None), ["component c"]);
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn what_is_given_twice_or_without_its_power_is_refused() {
 fn a_difference_shows_what_is_added_and_removed() {
     let before = parse(&format!("{LEAST}powers = [\"memory\"]\n[[memory]]\nspace = \"s\"")).unwrap();
     let after = parse(&format!("{LEAST}powers = [\"memory\"]\n[[memory]]\nspace = \"s\"\nwritable = true")).unwrap();
-    let (before, after) = (reach(&before, |_| None), reach(&after, |_| None));
+    let (before, after) = (reach(&before, &[], |_| None), reach(&after, &[], |_| None));
     let more = Difference { added: vec!["memory s, read-write".into()], removed: vec![] };
     assert_eq!(difference(&before, &after), more);
     assert_eq!(difference(&after, &before), Difference { added: more.removed, removed: more.added });
@@ -59,7 +60,7 @@ fn a_difference_shows_what_is_added_and_removed() {
 
 #[test]
 fn a_bound_that_is_raised_or_gone_is_more_reach_and_one_that_is_lowered_is_less() {
-    let with = |tail: &str| reach(&parse(&format!("{LEAST}{tail}")).unwrap(), |_| None);
+    let with = |tail: &str| reach(&parse(&format!("{LEAST}{tail}")).unwrap(), &[], |_| None);
     let (none, low, high) = (with(""), with("[limits]\nfuel = 5"), with("[limits]\nfuel = 9"));
     assert_eq!(difference(&low, &high).added, ["limits.fuel at most 9"]);
     assert_eq!(difference(&high, &low), Difference { added: vec![], removed: vec!["limits.fuel at most 9".into()] });
@@ -71,9 +72,9 @@ fn a_bound_that_is_raised_or_gone_is_more_reach_and_one_that_is_lowered_is_less(
 fn no_path_can_pass_for_a_bound() {
     let mount =
         |path: &str| parse(&format!("{LEAST}[[mount]]\nname = \"m\"\npath = \"{path}\"\nwritable = true")).unwrap();
-    let none = reach(&parse(LEAST).unwrap(), |_| None);
+    let none = reach(&parse(LEAST).unwrap(), &[], |_| None);
     for path in ["/a at most b", "/a at most 9", "/limits.fuel at most 9"] {
-        assert_eq!(difference(&none, &reach(&mount(path), |_| None)).added.len(), 1, "{path}");
+        assert_eq!(difference(&none, &reach(&mount(path), &[], |_| None)).added.len(), 1, "{path}");
     }
 }
 

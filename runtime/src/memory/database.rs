@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use super::MemoryError;
 
 /// The version of the tables below.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// A space outlives its items, because its version must never be given out again. Its `keys` and `bytes` count what is
 /// in `items`, expired or not. `bytes` of an item are those of key and value.
@@ -36,10 +36,14 @@ const TABLES: &str = "
         expires_ms INTEGER,
         bytes INTEGER NOT NULL,
         value BLOB NOT NULL,
+        labels TEXT NOT NULL DEFAULT '',
         UNIQUE (space, key)
     ) STRICT;
     CREATE INDEX items_that_expire ON items (space, expires_ms) WHERE expires_ms IS NOT NULL;
 ";
+
+/// From the first version: what was written then has no labels.
+const FROM_1: &str = "ALTER TABLE items ADD COLUMN labels TEXT NOT NULL DEFAULT ''";
 
 /// Opens the file, and makes it if there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, MemoryError> {
@@ -68,6 +72,11 @@ fn create_tables(connection: &mut Connection) -> Result<(), MemoryError> {
     match transaction.pragma_query_value(None, "user_version", |row| row.get(0))? {
         0 => {
             transaction.execute_batch(TABLES)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            Ok(transaction.commit()?)
+        }
+        1 => {
+            transaction.execute_batch(FROM_1)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
             Ok(transaction.commit()?)
         }

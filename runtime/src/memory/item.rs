@@ -29,6 +29,8 @@ pub struct Listed {
 pub struct Writer {
     pub agent: String,
     pub step: String,
+    /// What the writer's job had gathered: it may be in what is written. Names without spaces.
+    pub labels: Vec<String>,
 }
 
 /// How to put a value.

@@ -38,7 +38,7 @@ impl MemoryStore {
         check_key(key)?;
         let connection = self.connection();
         let mut query = connection.prepare_cached(
-            "SELECT version, agent, step, written_ms, expires_ms, value FROM items
+            "SELECT version, agent, step, written_ms, expires_ms, labels, value FROM items
              WHERE space = (SELECT id FROM spaces WHERE tenant = ?1 AND name = ?2) AND key = ?3
              AND (expires_ms IS NULL OR expires_ms > ?4)",
         )?;
@@ -59,7 +59,7 @@ impl MemoryStore {
         let after = after.unwrap_or_default();
         let connection = self.connection();
         let mut query = connection.prepare_cached(
-            "SELECT version, agent, step, written_ms, expires_ms, key, length(value) FROM items
+            "SELECT version, agent, step, written_ms, expires_ms, labels, key, length(value) FROM items
              WHERE space = (SELECT id FROM spaces WHERE tenant = ?1 AND name = ?2) AND key >= ?3
              AND (expires_ms IS NULL OR expires_ms > ?4) ORDER BY key",
         )?;
@@ -172,16 +172,18 @@ fn check_key(key: &str) -> Result<(), MemoryError> {
 
 fn item(row: &Row<'_>) -> rusqlite::Result<Item> {
     let (version, written_by, written_ms, expires_ms) = provenance(row)?;
-    Ok(Item { value: row.get(5)?, version, written_by, written_ms, expires_ms })
+    Ok(Item { value: row.get(6)?, version, written_by, written_ms, expires_ms })
 }
 
 fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
     let (version, written_by, written_ms, expires_ms) = provenance(row)?;
-    Ok(Listed { key: row.get(5)?, size: unsigned(row, 6)?, version, written_by, written_ms, expires_ms })
+    Ok(Listed { key: row.get(6)?, size: unsigned(row, 7)?, version, written_by, written_ms, expires_ms })
 }
 
 fn provenance(row: &Row<'_>) -> rusqlite::Result<(u64, Writer, u64, Option<u64>)> {
-    let written_by = Writer { agent: row.get(1)?, step: row.get(2)? };
+    let labels: String = row.get(5)?;
+    let labels = labels.split_whitespace().map(str::to_owned).collect();
+    let written_by = Writer { agent: row.get(1)?, step: row.get(2)?, labels };
     let expires: Option<i64> = row.get(4)?;
     let expires_ms = expires.map(|_| unsigned(row, 4)).transpose()?;
     Ok((unsigned(row, 0)?, written_by, unsigned(row, 3)?, expires_ms))

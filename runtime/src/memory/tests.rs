@@ -50,7 +50,7 @@ impl Fixture {
 }
 
 fn writer() -> Writer {
-    Writer { agent: "support@1".into(), step: "step-1".into() }
+    Writer { agent: "support@1".into(), step: "step-1".into(), labels: vec!["internal".into()] }
 }
 
 #[test]

@@ -85,8 +85,8 @@ impl<'a> Space<'a> {
         self.bytes = (self.bytes + bytes).saturating_sub(present.map_or(0, |item| item.bytes));
         let expires_ms = options.ttl_ms.map(|ttl_ms| signed(now_ms.saturating_add(ttl_ms)));
         let sql = "INSERT OR REPLACE INTO items
-                   (space, key, version, agent, step, written_ms, expires_ms, bytes, value)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+                   (space, key, version, agent, step, written_ms, expires_ms, bytes, value, labels)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         self.transaction.prepare_cached(sql)?.execute(params![
             self.id,
             key,
@@ -96,7 +96,8 @@ impl<'a> Space<'a> {
             signed(now_ms),
             expires_ms,
             signed(bytes),
-            value
+            value,
+            writer.labels.join(" ")
         ])?;
         self.save()?;
         Ok(self.version)

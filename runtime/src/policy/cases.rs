@@ -19,11 +19,11 @@ use serde_json::{Map, Value};
 
 use super::{
     explain::Explanation,
-    facts::{AgentFacts, BudgetLeft, MemoryVerb, Question, Surroundings, ToolFacts},
+    facts::{AgentFacts, BudgetLeft, MemoryVerb, Question, RequestFacts, Surroundings, ToolFacts},
     problems::cut,
     set::{Decision, PolicySet},
 };
-use crate::step::Digest;
+use crate::step::{Digest, Effect};
 
 /// Bytes of a file of cases.
 pub const BYTES_MAX: usize = 1 << 20;
@@ -56,7 +56,9 @@ pub enum BadCases {
 ///
 /// - `run-step`: `agent` or `component`;
 /// - `call-tool`: `agent`, `tool`, maybe `arguments`;
-/// - `read-memory`, `write-memory`, `delete-memory`: `agent`, `space`, `key`.
+/// - `read-memory`, `write-memory`, `delete-memory`: `agent`, `space`, `key`;
+/// - `send-request`: `agent`, and `request` with a `host` and maybe what else policies see of it. It is a GET over HTTPS
+///   unless it says otherwise.
 ///
 /// An agent has a `name`, and maybe `version`, `owner`, `labels` and `component`. Surroundings can be given as
 /// `caller` (else `loopback`), `environment`, `unix_ms`, `via` and `labels`; the budget is unlimited.
@@ -92,6 +94,7 @@ struct Case {
     arguments: Option<Map<String, Value>>,
     space: Option<String>,
     key: Option<String>,
+    request: Option<Request>,
     #[serde(default = "loopback")]
     caller: String,
     #[serde(default)]
@@ -112,6 +115,7 @@ enum Action {
     ReadMemory,
     WriteMemory,
     DeleteMemory,
+    SendRequest,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +138,40 @@ struct Agent {
     component: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Request {
+    method: String,
+    scheme: String,
+    host: String,
+    port: u16,
+    path: String,
+    query: String,
+    content_type: String,
+    rule: String,
+    effect: Effect,
+    credential: String,
+    labels: Vec<String>,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            method: "GET".into(),
+            scheme: "https".into(),
+            host: String::new(),
+            port: 443,
+            path: "/".into(),
+            query: String::new(),
+            content_type: String::new(),
+            rule: String::new(),
+            effect: Effect::Read,
+            credential: String::new(),
+            labels: Vec::new(),
+        }
+    }
+}
+
 struct Prepared<'t> {
     name: String,
     expect: Expect,
@@ -147,6 +185,7 @@ enum Asked<'t> {
     RunComponent(Digest),
     CallTool(AgentFacts, &'t ToolFacts, Value),
     Memory(AgentFacts, MemoryVerb, String, String),
+    SendRequest(AgentFacts, RequestFacts),
 }
 
 impl<'t> Prepared<'t> {
@@ -175,6 +214,10 @@ impl<'t> Prepared<'t> {
             Action::ReadMemory => memory(&mut case, MemoryVerb::Read)?,
             Action::WriteMemory => memory(&mut case, MemoryVerb::Write)?,
             Action::DeleteMemory => memory(&mut case, MemoryVerb::Delete)?,
+            Action::SendRequest => {
+                let request = facts(given(&mut case.request, "request")?)?;
+                Asked::SendRequest(agent(&mut case)?, request)
+            }
         };
         // What is needed was taken: what is left was meant for another action.
         let left = [
@@ -184,6 +227,7 @@ impl<'t> Prepared<'t> {
             ("arguments", case.arguments.is_some()),
             ("space", case.space.is_some()),
             ("key", case.key.is_some()),
+            ("request", case.request.is_some()),
         ];
         if let Some((key, _)) = left.into_iter().find(|(_, left)| *left) {
             return Err(format!("has `{key}`, which its action does not use"));
@@ -207,6 +251,7 @@ impl<'t> Prepared<'t> {
             Asked::RunComponent(component) => Question::RunComponent { component: *component },
             Asked::CallTool(agent, tool, arguments) => Question::CallTool { agent, tool, arguments },
             Asked::Memory(agent, verb, space, key) => Question::Memory { agent, verb: *verb, space, key },
+            Asked::SendRequest(agent, request) => Question::SendRequest { agent, request },
         };
         let decision = set.decide(&question, &self.surroundings);
         let as_expected = decision.allowed == (self.expect == Expect::Allow);
@@ -221,6 +266,14 @@ fn agent(case: &mut Case) -> Result<AgentFacts, String> {
     let Agent { name, version, owner, labels, component } = given(&mut case.agent, "agent")?;
     let component = component.map_or(Ok(Digest::of(b"")), |component| digest(&component))?;
     Ok(AgentFacts { name, version, owner, labels, component })
+}
+
+fn facts(request: Request) -> Result<RequestFacts, String> {
+    let Request { method, scheme, host, port, path, query, content_type, rule, effect, credential, labels } = request;
+    if host.is_empty() {
+        return Err("has a request without `host`".into());
+    }
+    Ok(RequestFacts { method, scheme, host, port, path, query, content_type, rule, effect, credential, labels })
 }
 
 fn digest(text: &str) -> Result<Digest, String> {

@@ -82,9 +82,7 @@ impl Conjunct {
     fn of(body: &Value) -> Result<Self, Unsplittable> {
         let text = print(body)?;
         let expression = text.parse().map_err(unsplittable)?;
-        let mut paths = Vec::new();
-        collect_paths(body, &mut paths);
-        Ok(Self { text: cut(text, TEXT_BYTES_MAX), expression, paths })
+        Ok(Self { text: cut(text, TEXT_BYTES_MAX), expression, paths: paths(body) })
     }
 
     fn sees_arguments(&self) -> bool {
@@ -121,7 +119,7 @@ impl Path {
 }
 
 /// Returns a condition in Cedar's JSON format as text.
-fn print(body: &Value) -> Result<String, Unsplittable> {
+pub fn print(body: &Value) -> Result<String, Unsplittable> {
     let any = json!({ "op": "All" });
     let empty = json!({ "effect": "permit", "principal": any, "action": any, "resource": any });
     let text = with_conditions(&PolicyId::new("condition"), &empty, &[body])?.to_string();
@@ -136,8 +134,15 @@ fn with_conditions(id: &PolicyId, policy: &Value, bodies: &[&Value]) -> Result<P
     Policy::from_json(Some(id.clone()), json).map_err(unsplittable)
 }
 
+/// Returns what an expression in Cedar's JSON format looks at.
+pub fn paths(expression: &Value) -> Vec<Path> {
+    let mut paths = Vec::new();
+    collect_paths(expression, &mut paths);
+    paths
+}
+
 /// Splits an expression at the operators `operator` that nothing but the same operator surrounds.
-fn split<'a>(expression: &'a Value, operator: &str, part: &mut impl FnMut(&'a Value)) {
+pub fn split<'a>(expression: &'a Value, operator: &str, part: &mut impl FnMut(&'a Value)) {
     match expression.get(operator) {
         Some(operands) => {
             split(&operands["left"], operator, part);

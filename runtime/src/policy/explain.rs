@@ -125,15 +125,27 @@ impl Scene<'_> {
                 code: Code::NoPermit,
                 rule: Some(id.into()),
                 missing: self.tell(failing.iter().copied(), "does not hold"),
-                addition: addition::policy(self, failing.iter().flat_map(|conjunct| &conjunct.paths)),
+                addition: self.addition(failing.iter().flat_map(|conjunct| &conjunct.paths)),
             },
             None => Explanation {
                 code: Code::NoPermit,
                 rule: None,
                 missing: Vec::new(),
-                addition: addition::policy(self, std::iter::empty()),
+                addition: self.addition(std::iter::empty()),
             },
         }
+    }
+
+    /// Returns the smallest policy that would allow it. A host is more than one request: there, what is asked of it counts.
+    fn addition<'a>(&self, paths: impl Iterator<Item = &'a Path>) -> String {
+        let of_request: Vec<Path> = if self.asked.is_request() {
+            let path = |name: &str| Path { variable: "context".into(), attributes: vec![name.into()] };
+            ["method", "path", "rule"].map(path).into()
+        } else {
+            Vec::new()
+        };
+        let paths: Vec<&Path> = paths.collect();
+        addition::policy(self, of_request.iter().chain(paths))
     }
 
     /// Returns the value at a path of the request, `None` if there is nothing.

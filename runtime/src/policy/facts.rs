@@ -63,6 +63,30 @@ pub enum MemoryVerb {
     Delete,
 }
 
+/// A request over HTTP, as it was parsed: what is judged here is what is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestFacts {
+    /// In upper case, such as `GET`.
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// A name in lower case, with A-labels, or an address.
+    pub host: String,
+    pub port: u16,
+    pub path: String,
+    /// Without the question mark; empty if there is none.
+    pub query: String,
+    /// In lower case and without parameters; empty if there is none.
+    pub content_type: String,
+    /// The egress rule that admits it.
+    pub rule: String,
+    pub effect: Effect,
+    /// The credential that it will carry; empty if it carries none.
+    pub credential: String,
+    /// Of the rule.
+    pub labels: Vec<String>,
+}
+
 /// A question to a policy set.
 #[derive(Debug, Clone, Copy)]
 pub enum Question<'a> {
@@ -74,4 +98,6 @@ pub enum Question<'a> {
     CallTool { agent: &'a AgentFacts, tool: &'a ToolFacts, arguments: &'a Value },
     /// May the agent use this key of a memory space? To list, the key is the prefix.
     Memory { agent: &'a AgentFacts, verb: MemoryVerb, space: &'a str, key: &'a str },
+    /// May the agent send this request?
+    SendRequest { agent: &'a AgentFacts, request: &'a RequestFacts },
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     argument_types::{Misfit, RecordType},
     conjuncts::Path,
-    facts::{AgentFacts, MemoryVerb, Question, Surroundings, ToolFacts},
+    facts::{AgentFacts, MemoryVerb, Question, RequestFacts, Surroundings, ToolFacts},
     schema::{NAMESPACE, tool_action},
 };
 use crate::step::{Digest, Effect};
@@ -21,6 +21,7 @@ pub struct Vocabulary {
     run_step: Action,
     /// Read, write and delete.
     memory: [Action; 3],
+    send_request: Action,
     /// By name and version.
     tools: HashMap<(String, String), Tool>,
 }
@@ -31,6 +32,7 @@ struct Types {
     component: EntityTypeName,
     tool: EntityTypeName,
     space: EntityTypeName,
+    host: EntityTypeName,
 }
 
 /// An action of the schema.
@@ -60,6 +62,7 @@ pub struct Asked<'a> {
     effect: Option<Effect>,
     pub arguments: Option<(&'a RecordType, &'a Value)>,
     key: Option<&'a str>,
+    request: Option<&'a RequestFacts>,
     surroundings: &'a Surroundings,
     types: &'a Types,
 }
@@ -83,13 +86,22 @@ pub enum Unaskable {
 pub struct Needs(u32);
 
 /// The values of the context: an attribute, and one within it if it is a record. Those of a record stand together.
-const LEAVES: [(&str, &str); 15] = [
+const LEAVES: [(&str, &str); 24] = [
     ("caller", ""),
     ("environment", ""),
     ("via", ""),
     ("effect", ""),
     ("labels", ""),
     ("key", ""),
+    ("method", ""),
+    ("scheme", ""),
+    ("port", ""),
+    ("path", ""),
+    ("query", ""),
+    ("content_type", ""),
+    ("rule", ""),
+    ("credential", ""),
+    ("destination_labels", ""),
     ("time", "unix_ms"),
     ("time", "hour"),
     ("time", "weekday"),
@@ -151,6 +163,7 @@ impl Vocabulary {
             component: name("Component")?,
             tool: name("Tool")?,
             space: name("Space")?,
+            host: name("Host")?,
         };
         let action_type = name("Action")?;
         let actions = schema.action_entities().map_err(cedar)?;
@@ -174,6 +187,7 @@ impl Vocabulary {
             tools: tools.collect::<Result<_, Unaskable>>()?,
             run_step: action("RunStep", None)?,
             memory: [action("ReadMemory", None)?, action("WriteMemory", None)?, action("DeleteMemory", None)?],
+            send_request: action("SendRequest", None)?,
             types,
         })
     }
@@ -191,6 +205,7 @@ impl Vocabulary {
             effect: None,
             arguments: None,
             key: None,
+            request: None,
             surroundings,
             types,
         };
@@ -221,6 +236,14 @@ impl Vocabulary {
                 let agent_asks = Some((agent, Needs::PRINCIPAL));
                 Asked { key: Some(key), ..asked(agent_uid(agent), action, resource, agent_asks) }
             }
+            Question::SendRequest { agent, request } => {
+                let resource = uid(&types.host, &request.host);
+                Asked {
+                    effect: Some(request.effect),
+                    request: Some(request),
+                    ..asked(agent_uid(agent), &self.send_request, resource, Some((agent, Needs::PRINCIPAL)))
+                }
+            }
         })
     }
 
@@ -247,6 +270,11 @@ impl Action {
 }
 
 impl Asked<'_> {
+    /// Returns whether it is about a request over HTTP.
+    pub fn is_request(&self) -> bool {
+        self.request.is_some()
+    }
+
     /// Builds the request for policies that look at `needs`.
     pub fn request(&self, needs: Needs) -> Result<(Request, Entities), Unaskable> {
         let context = Context::from_pairs(self.context(needs)?).map_err(cedar)?;
@@ -299,6 +327,15 @@ impl Asked<'_> {
             ("time", _) => return Some(long((unix_ms / 86_400_000 + 3) % 7 + 1)),
             ("effect", _) => return Some(text(self.effect?.as_str())),
             ("key", _) => return Some(text(self.key?)),
+            ("method", _) => return Some(text(&self.request?.method)),
+            ("scheme", _) => return Some(text(&self.request?.scheme)),
+            ("port", _) => return Some(long(self.request?.port.into())),
+            ("path", _) => return Some(text(&self.request?.path)),
+            ("query", _) => return Some(text(&self.request?.query)),
+            ("content_type", _) => return Some(text(&self.request?.content_type)),
+            ("rule", _) => return Some(text(&self.request?.rule)),
+            ("credential", _) => return Some(text(&self.request?.credential)),
+            ("destination_labels", _) => return Some(texts(&self.request?.labels)),
             _ => {}
         }
         if self.effect.is_none() && self.key.is_none() {

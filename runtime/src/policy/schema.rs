@@ -24,6 +24,13 @@ pub fn schema<'a>(tools: impl IntoIterator<Item = (&'a ToolFacts, &'a RecordType
         context.insert("key".into(), text());
         actions.insert(name.into(), action(Some("UseMemory"), "Agent", &["Space"], context));
     }
+    let mut context = during_a_step();
+    for name in ["method", "scheme", "path", "query", "content_type", "rule", "effect", "credential"] {
+        context.insert(name.into(), text());
+    }
+    context.insert("port".into(), long());
+    context.insert("destination_labels".into(), texts());
+    actions.insert("SendRequest".into(), action(None, "Agent", &["Host"], context));
     for (tool, arguments) in tools {
         let mut context = during_a_step();
         context.insert("effect".into(), text());
@@ -45,6 +52,7 @@ pub fn schema<'a>(tools: impl IntoIterator<Item = (&'a ToolFacts, &'a RecordType
         "entityTypes": {
             "Caller": {},
             "Component": {},
+            "Host": {},
             "Space": {},
             "Agent": { "shape": record([
                 ("version", text()),

@@ -13,6 +13,7 @@ use wasmtime::{
     component::{Component, Linker, ResourceTableError},
 };
 use wasmtime_wasi::{I32Exit, p2::bindings::CommandPre};
+use wasmtime_wasi_http::FieldMapError;
 
 use super::{
     meter::{Stopped, metered},
@@ -198,6 +199,9 @@ fn outcome(ended: Result<wasmtime::Result<Ended>, Stopped>, limits: &StepLimits,
     }
     if let Some(Exceeded { limit, value }) = error.downcast_ref() {
         return exceeded(limit, *value);
+    }
+    if let Some(FieldMapError::TooManyFields | FieldMapError::TotalSizeTooBig) = error.downcast_ref() {
+        return exceeded("header_fields_bytes", FIXED.header_fields_bytes);
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         return exceeded("resources", FIXED.resources);

@@ -2,6 +2,7 @@
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView, random::WasiRandomCtx};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView};
 
 use super::limiter::Limiter;
 use crate::{
@@ -23,6 +24,7 @@ pub struct StepState {
     table: ResourceTable,
     files: Files,
     gate: Gate,
+    http: WasiHttpCtx,
     pub limiter: Limiter,
     pub events: EventSink,
     pub stdio: Stdio,
@@ -49,11 +51,14 @@ impl StepState {
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(FIXED.resources as usize);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIXED.header_fields_bytes as usize);
         Ok(Self {
             wasi: wasi.build(),
             table,
             files,
             gate,
+            http,
             limiter: Limiter::new(spec.limits.memory_bytes),
             events: EventSink::new(outlet, spec.limits.events),
             stdio: stdout,
@@ -77,6 +82,10 @@ impl StepState {
 
     pub fn gate(&mut self) -> &mut Gate {
         &mut self.gate
+    }
+
+    pub fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.gate, table: &mut self.table, ctx: &mut self.http }
     }
 
     pub fn random(&mut self) -> &mut WasiRandomCtx {

@@ -117,6 +117,11 @@ impl Listener {
         std::iter::once(format!("unix:{}", self.path.display())).chain(tcp.map(|a| format!("http://{a}"))).collect()
     }
 
+    /// Returns the TCP address, if there is one.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
+    }
+
     /// Returns the connections, of which at most `max` are open at once; more wait to be accepted.
     pub(super) fn incoming(self, max: u64) -> impl Stream<Item = io::Result<Connection>> {
         let (accepted, incoming) = mpsc::channel(1);

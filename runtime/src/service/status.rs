@@ -9,7 +9,9 @@ use tracing::error;
 
 use crate::{
     journal::{ExportError, JournalError, ReadError},
-    lifecycle::{AdmitError, ExplainError, ForgetError, PolicyError, PushError, RegisterError, RunError},
+    lifecycle::{
+        AdmitError, CredentialError, ExplainError, ForgetError, PolicyError, PushError, RegisterError, RunError,
+    },
     policy::BadPolicies,
     step::BadLimit,
     store::{ComponentError, VersionError, WorkspaceError},
@@ -129,6 +131,7 @@ pub fn register(error: RegisterError) -> Status {
         RegisterError::NotATool(_) => bad_field("NOT_A_TOOL", "component", message),
         RegisterError::ImportNotInManifest { .. } => bad_field("IMPORT_NOT_IN_MANIFEST", "manifest", message),
         RegisterError::NoMount { .. } => bad_field("MOUNT_NOT_FOUND", "manifest", message),
+        RegisterError::Egress(_) => bad_field("EGRESS_INVALID", "manifest", message),
         RegisterError::Mount { .. } => bad_field("MANIFEST_INVALID", "manifest", message),
         RegisterError::Limit { .. } => bad_field("LIMIT_INVALID", "manifest", message),
         RegisterError::Wider { .. } => refuse(Code::FailedPrecondition, "REACH_WIDER", message),
@@ -160,6 +163,7 @@ pub fn policies(error: PolicyError) -> Status {
     match error {
         PolicyError::Bad(error) => bad_policies(error),
         PolicyError::Unrecorded(error) => journal(&error),
+        PolicyError::Egress(_) => bad_field("EGRESS_INVALID", "egress.toml", error.to_string()),
         PolicyError::Unreadable(_) => refuse(Code::FailedPrecondition, "POLICY_INVALID", error.to_string()),
     }
 }
@@ -220,6 +224,16 @@ pub fn forget(error: ForgetError) -> Status {
         ForgetError::Read(error) => read_journal(&error),
         ForgetError::Unrecorded(error) => journal(&error),
         ForgetError::Failed(_) => internal(&message),
+    }
+}
+
+pub fn credential(error: CredentialError) -> Status {
+    let message = error.to_string();
+    match error {
+        CredentialError::NotFound(_) => refuse(Code::NotFound, "CREDENTIAL_NOT_FOUND", message),
+        CredentialError::Unrecorded(error) => journal(&error),
+        CredentialError::Unkept(error) => storage(error),
+        CredentialError::Failed(_) => internal(&message),
     }
 }
 

@@ -97,6 +97,7 @@ fn step_request(request: v1::RunStepRequest) -> Result<StepRequest, Status> {
     let narrow = request.narrow.map(|narrow| Narrowing {
         tools: narrow.tools.into_iter().collect::<BTreeSet<_>>(),
         spaces: narrow.spaces.into_iter().collect::<BTreeSet<_>>(),
+        egress: narrow.egress.into_iter().collect::<BTreeSet<_>>(),
     });
     let limits = AskedLimits {
         fuel: asked.fuel,

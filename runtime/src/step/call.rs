@@ -4,17 +4,40 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::Failure;
+use super::{Failure, Headers, HttpRequest, HttpResponse, header_bytes};
 
 /// One host call. Whatever is in it came from a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
     ListTools,
-    CallTool { name: String, arguments: String },
-    GetMemory { space: String, key: String },
-    ListMemory { space: String, prefix: String, after: Option<String>, limit: u32 },
-    PutMemory { space: String, key: String, value: Vec<u8>, ttl_ms: Option<u64>, if_version: Option<u64> },
-    DeleteMemory { space: String, key: String, if_version: Option<u64> },
+    CallTool {
+        name: String,
+        arguments: String,
+    },
+    GetMemory {
+        space: String,
+        key: String,
+    },
+    ListMemory {
+        space: String,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    },
+    PutMemory {
+        space: String,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+        if_version: Option<u64>,
+    },
+    DeleteMemory {
+        space: String,
+        key: String,
+        if_version: Option<u64>,
+    },
+    /// Its bodies follow in pieces, in both directions.
+    SendRequest(Box<HttpRequest>),
 }
 
 impl Call {
@@ -28,6 +51,10 @@ impl Call {
                 space.len() + prefix.len() + after.as_ref().map_or(0, String::len)
             }
             Self::PutMemory { space, key, value, .. } => space.len() + key.len() + value.len(),
+            Self::SendRequest(request) => {
+                let line = request.method.len() + request.authority.len() + request.path_with_query.len();
+                line + header_bytes(&request.headers) as usize
+            }
         };
         bytes as u64
     }
@@ -43,6 +70,12 @@ pub enum Answer {
     Listed(Vec<Listed>),
     Version(u64),
     Deleted(bool),
+    /// The beginning of a response.
+    Response(HttpResponse),
+    /// The end of a response that has begun.
+    Ended {
+        trailers: Headers,
+    },
 }
 
 impl Answer {
@@ -53,7 +86,8 @@ impl Answer {
             Self::Json(json) => json.len(),
             Self::Item(item) => item.as_ref().map_or(0, |item| item.value.len()),
             Self::Listed(listed) => listed.iter().map(|listed| listed.key.len()).sum(),
-            Self::Version(_) | Self::Deleted(_) => 0,
+            Self::Version(_) | Self::Deleted(_) | Self::Ended { .. } => 0,
+            Self::Response(response) => header_bytes(&response.headers) as usize,
         };
         bytes as u64
     }

@@ -83,6 +83,18 @@ pub struct Fixed {
     pub arguments_bytes: u64,
     /// Host calls of one step, or of one tool, that are under way at the same time.
     pub calls_under_way: u64,
+    /// HTTP requests of one step, or of one tool, that are under way at the same time. Fewer than calls: a guest that waits
+    /// for responses can still call.
+    pub requests_under_way: u64,
+    /// Bytes of names and values of the headers, or of the trailers, of one request or response, counted as they lie in
+    /// memory.
+    pub header_fields_bytes: u64,
+    /// Bytes of a request's method, URL, and headers together.
+    pub request_head_bytes: u64,
+    /// Bytes of the largest body that is held to be signed by a credential.
+    pub signed_body_bytes: u64,
+    /// Bytes of the largest body over HTTP that is kept with its record.
+    pub kept_body_bytes: u64,
     /// Units of fuel between two looks at the clock and at cancellation.
     pub yield_fuel: u64,
 }
@@ -109,5 +121,10 @@ pub const FIXED: Fixed = Fixed {
     tool_depth: 3,
     arguments_bytes: 256 << 10,
     calls_under_way: 32,
+    requests_under_way: 24,
+    header_fields_bytes: 128 << 10,
+    request_head_bytes: 128 << 10,
+    signed_body_bytes: 256 << 10,
+    kept_body_bytes: 16 << 10,
     yield_fuel: 1_000_000,
 };

@@ -86,6 +86,11 @@ impl DataDir {
         self.root.join("tools")
     }
 
+    /// The file of what is revoked.
+    pub fn revocations(&self) -> PathBuf {
+        self.root.join("revoked-credentials.json")
+    }
+
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fs, os::unix::fs::symlink};
 use proptest::prelude::*;
 
 use super::{
-    DataDir, Workspaces,
+    DataDir, Revocations, Workspaces,
     workspace_files::{self, Upload},
 };
-use crate::step::Quota;
+use crate::step::{Name, Quota};
 
 fn workspaces() -> (tempfile::TempDir, DataDir, Workspaces) {
     let dir = tempfile::tempdir().unwrap();
@@ -74,4 +74,19 @@ fn tree(path: &std::path::Path) -> BTreeMap<String, u64> {
             entry.map(|e| (e.file_name().to_string_lossy().into_owned(), e.metadata().unwrap().len())).unwrap()
         })
         .collect()
+}
+
+#[test]
+fn what_is_revoked_stays_revoked_and_a_damaged_list_is_not_taken_for_an_empty_one() {
+    let (_dir, data_dir, _) = workspaces();
+    let [mine, other]: [Name; 2] = ["mine", "other"].map(|name| name.parse().unwrap());
+    let mut revocations = Revocations::open(&data_dir).unwrap();
+    assert!(revocations.names().is_empty());
+    for name in [&mine, &mine, &other] {
+        revocations.set(name, true).unwrap();
+    }
+    revocations.set(&other, false).unwrap();
+    assert_eq!(Revocations::open(&data_dir).unwrap().names().iter().collect::<Vec<_>>(), [&mine]);
+    fs::write(data_dir.revocations(), "[\"mine\"").unwrap();
+    assert!(Revocations::open(&data_dir).err().unwrap().to_string().contains("does not decode"));
 }

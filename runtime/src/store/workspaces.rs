@@ -1,7 +1,7 @@
 //! Workspaces: directories with a quota that serve one step, or one upload, at a time.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs, io,
     ops::Bound::{Excluded, Unbounded},
     path::{Path, PathBuf},
@@ -27,6 +27,9 @@ pub struct Workspace {
     pub name: Name,
     pub quota: Quota,
     pub create_time: SystemTime,
+    /// Of what its steps have read: whatever they wrote into it may hold it.
+    #[serde(default)]
+    pub labels: BTreeSet<Name>,
 }
 
 /// The workspaces of a tenant.
@@ -121,7 +124,8 @@ impl Workspaces {
         if state.workspaces.len() as u64 >= inner.max {
             return Err(WorkspaceError::TooMany(inner.max));
         }
-        let workspace = Workspace { name: name.clone(), quota, create_time: SystemTime::now() };
+        let create_time = SystemTime::now();
+        let workspace = Workspace { name: name.clone(), quota, create_time, labels: BTreeSet::new() };
         inner.folder.create(name.as_str())?;
         let record = serde_json::to_vec(&workspace).map_err(io::Error::other)?;
         if let Err(error) = durable::write(&inner.record(&name), &record, &inner.spool) {
@@ -144,6 +148,26 @@ impl Workspaces {
     pub fn list(&self, after: Option<Name>, count: usize) -> Vec<Workspace> {
         let from = after.map_or(Unbounded, Excluded);
         self.0.state().workspaces.range((from, Unbounded)).take(count).map(|(_, workspace)| workspace.clone()).collect()
+    }
+
+    /// Returns whether a workspace has all these labels.
+    pub fn has_labels(&self, name: &Name, labels: &[Name]) -> bool {
+        let state = self.0.state();
+        state.workspaces.get(name).is_some_and(|known| labels.iter().all(|label| known.labels.contains(label)))
+    }
+
+    /// Adds labels to a workspace, on the disk when this returns. Blocks.
+    pub fn label(&self, name: &Name, labels: &[Name]) -> Result<(), WorkspaceError> {
+        let mut state = self.0.state();
+        let found = state.workspaces.get(name).ok_or_else(|| WorkspaceError::NotFound(name.to_string()))?;
+        let mut workspace = found.clone();
+        workspace.labels.extend(labels.iter().cloned());
+        if workspace.labels != found.labels {
+            let record = serde_json::to_vec(&workspace).map_err(io::Error::other)?;
+            durable::write(&self.0.record(name), &record, &self.0.spool)?;
+            state.workspaces.insert(name.clone(), workspace);
+        }
+        Ok(())
     }
 
     /// Deletes a workspace and its files. Blocks.

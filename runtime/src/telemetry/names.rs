@@ -9,10 +9,16 @@ pub const PALISADE: &str = "palisade";
 
 // General conventions.
 pub const ERROR_TYPE: &str = "error.type";
+pub const HTTP_METHOD: &str = "http.request.method";
+pub const HTTP_STATUS: &str = "http.response.status_code";
+pub const PEER_ADDRESS: &str = "network.peer.address";
+pub const PROTOCOL_VERSION: &str = "network.protocol.version";
 pub const RPC_METHOD: &str = "rpc.method";
 pub const RPC_STATUS_CODE: &str = "rpc.response.status_code";
 pub const RPC_SYSTEM: &str = "rpc.system.name";
 pub const RPC_SYSTEM_GRPC: &str = "grpc";
+pub const SERVER_ADDRESS: &str = "server.address";
+pub const SERVER_PORT: &str = "server.port";
 pub const SERVICE_NAME: &str = "service.name";
 pub const SERVICE_VERSION: &str = "service.version";
 
@@ -42,7 +48,9 @@ pub const UPSERT_MEMORY: &str = "upsert_memory";
 // Ours: attributes of spans.
 pub const ARGUMENTS_DIGEST: &str = "palisade.arguments.digest";
 pub const COMPONENT_DIGEST: &str = "palisade.component.digest";
+pub const CREDENTIAL: &str = "palisade.credential";
 pub const DECISION: &str = "palisade.decision";
+pub const EGRESS_RULE: &str = "palisade.egress.rule";
 pub const JOURNAL_SEQUENCE: &str = "palisade.journal.sequence";
 pub const MEMORY_SPACE: &str = "palisade.memory.space";
 pub const OUTCOME: &str = "palisade.outcome";

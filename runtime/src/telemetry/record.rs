@@ -37,6 +37,9 @@ const RPC_STATUS: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
+/// Methods of HTTP that have a name in the conventions.
+const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+
 /// The one of a call whose caller hung up.
 const RPC_CANCELLED: &str = "CANCELLED";
 
@@ -171,6 +174,20 @@ impl Telemetry {
         })
     }
 
+    /// Starts the span of a request over HTTP. Path and query stay out: they may say more than a span should.
+    pub fn request(&self, parent: &Context, method: &str, host: &str, port: u16) -> Span {
+        self.span(parent, SpanKind::Client, || {
+            // The conventions have a closed set of methods.
+            let known = METHODS.iter().find(|known| **known == method).copied().unwrap_or("_OTHER");
+            let attributes = vec![
+                KeyValue::new(names::HTTP_METHOD, known),
+                KeyValue::new(names::SERVER_ADDRESS, text(host)),
+                KeyValue::new(names::SERVER_PORT, i64::from(port)),
+            ];
+            (if known == "_OTHER" { "HTTP" } else { known }.into(), attributes)
+        })
+    }
+
     /// Starts the span of any other host call: `name` is its interface and function, `tools.list` for example.
     pub fn host_call(&self, parent: &Context, name: &'static str) -> Span {
         self.span(parent, SpanKind::Internal, || (name.into(), Vec::new()))
@@ -209,6 +226,21 @@ impl Span {
             ))
         });
         self.set(names::POLICY_REVISION, || text(&verdict.revision.to_string()));
+    }
+
+    /// Says what a request over HTTP was answered, and by whom.
+    pub fn responded(&mut self, status: u16, protocol: &'static str, address: std::net::SocketAddr) {
+        self.set(names::HTTP_STATUS, || i64::from(status).into());
+        self.set(names::PROTOCOL_VERSION, || protocol.into());
+        self.set(names::PEER_ADDRESS, || address.ip().to_string().into());
+    }
+
+    /// Names the egress rule that admits a request, and the credential that it carries.
+    pub fn admitted(&mut self, rule: &str, credential: &str) {
+        self.set(names::EGRESS_RULE, || text(rule));
+        if !credential.is_empty() {
+            self.set(names::CREDENTIAL, || text(credential));
+        }
     }
 
     /// Names the record in the journal: of a host call's intent or denial, of a step's result.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::step::{Answer, Call, CallError, Event, Kind, Outcome, StepSpec, Usage};
+use crate::step::{Answer, Call, CallError, Event, Kind, Outcome, Piece, StepSpec, Usage};
 
 /// Bytes of the largest `Chunk`.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
@@ -24,6 +24,18 @@ pub enum ToWorker {
         step: u64,
         call: u64,
         answer: Result<Answer, CallError>,
+    },
+    /// A piece of a response's body. The last piece ends the call.
+    Body {
+        step: u64,
+        call: u64,
+        piece: Piece,
+    },
+    /// So much of a request's body was taken: so much more may be sent.
+    Taken {
+        step: u64,
+        call: u64,
+        weight: u32,
     },
     /// The caller took so many events of the step: so many more may be sent.
     Credit {
@@ -73,6 +85,23 @@ pub enum FromWorker {
         step: u64,
         call: u64,
         asked: Call,
+    },
+    /// A piece of a request's body.
+    Body {
+        step: u64,
+        call: u64,
+        piece: Piece,
+    },
+    /// The guest took so much of a response's body: so much more may be sent.
+    Taken {
+        step: u64,
+        call: u64,
+        weight: u32,
+    },
+    /// The guest wants no more of a request. The call still ends.
+    Drop {
+        step: u64,
+        call: u64,
     },
     Done {
         step: u64,

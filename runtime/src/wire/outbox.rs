@@ -78,6 +78,14 @@ impl Outbox {
         Ok(true)
     }
 
+    /// Says that the other end is gone: whoever waits for room fails.
+    pub fn close(&self) {
+        let mut waiting = self.waiting();
+        (waiting.broken, waiting.bytes) = (true, Vec::new());
+        self.0.more.notify_one();
+        self.0.room.notify_waiters();
+    }
+
     /// Writes what waits, for ever. Returns only if the other end is gone.
     pub async fn flush(&self) -> WireError {
         loop {

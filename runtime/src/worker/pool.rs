@@ -209,6 +209,7 @@ async fn tend(worker: Arc<Worker>, process: Process, reader: OwnedReadHalf, chan
         () = worker.stop.cancelled() => "the daemon shuts down".into(),
     };
     worker.dead.store(true, Ordering::Release);
+    worker.frames.close();
     let pid = process.id();
     let end = process.end().await;
     warn!(pid, why, end, "worker gone");
@@ -223,6 +224,9 @@ async fn read(reader: OwnedReadHalf, steps: &Steps) -> String {
         let taken = match wire::read(&mut reader).await {
             Ok(FromWorker::Event { step, event }) => steps.event(step, event),
             Ok(FromWorker::Call { step, call, asked }) => steps.call(step, call, asked),
+            Ok(FromWorker::Body { step, call, piece }) => steps.piece(step, call, piece),
+            Ok(FromWorker::Taken { step, call, weight }) => steps.taken(step, call, weight),
+            Ok(FromWorker::Drop { step, call }) => steps.drop_call(step, call),
             Ok(FromWorker::Done { step, outcome, usage }) => steps.done(step, outcome, usage),
             Ok(FromWorker::Ready { .. }) => return "it broke the rules: ready twice".into(),
             Err(WireError::Closed) => return "its process died".into(),

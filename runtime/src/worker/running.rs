@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::steps::{Received, Steps};
+use super::{
+    bodies::{Bodies, Ends},
+    steps::{Asked, Received, Steps},
+};
 use crate::{
-    step::{Answer, Call, CallError, Event, Failure, Outcome, Usage},
+    step::{Answer, Call, CallError, Event, Failure, Outcome, Piece, Usage},
     wire::{Outbox, ToWorker, encode},
 };
 
@@ -17,15 +20,15 @@ const CREDIT_EVENTS: u32 = 16;
 pub struct Running {
     handle: Handle,
     events: Option<Events>,
-    calls: mpsc::Receiver<(u64, Call)>,
+    calls: mpsc::Receiver<Asked>,
     ended: oneshot::Receiver<(Outcome, Usage)>,
     over: bool,
 }
 
 /// What comes of a step next.
 pub enum Next {
-    /// A host call, by a number of the worker's own.
-    Call(u64, Call),
+    /// A host call, by a number of the worker's own, and the bodies of one that has any.
+    Call(u64, Call, Option<Bodies>),
     Ended(Outcome, Usage),
 }
 
@@ -72,7 +75,10 @@ impl Running {
                 });
                 Next::Ended(outcome, usage)
             }
-            Some((call, asked)) = self.calls.recv(), if listening && !self.over => Next::Call(call, asked),
+            Some(Asked { call, asked, bodies }) = self.calls.recv(), if listening && !self.over => {
+                let bodies = bodies.map(|bodies| bodies.tied(call, &self.handle));
+                Next::Call(call, asked, bodies)
+            }
             else => std::future::pending().await,
         }
     }
@@ -118,22 +124,36 @@ impl Handle {
         self.send(&ToWorker::Cancel { step: self.step }).await;
     }
 
-    /// Answers a host call.
+    /// Answers a host call. Of one whose response has begun, this is the end.
     pub async fn answer(&self, call: u64, answer: Result<Answer, CallError>) {
         let step = self.step;
-        if let Ok(frame) = encode(&ToWorker::Answer { step, call, answer }) {
-            let _ = self.frames.send(&frame).await; // fails if the worker is gone; then the end is on its way
-            return;
+        let begins = matches!(answer, Ok(Answer::Response(_)));
+        let begun = !begins && self.steps.end_call(step, call);
+        let message = match answer {
+            Ok(Answer::Ended { trailers }) => ToWorker::Body { step, call, piece: Piece::End { trailers } },
+            Err(error) if begun => ToWorker::Body { step, call, piece: Piece::Broken(error) },
+            answer => ToWorker::Answer { step, call, answer },
+        };
+        if let Ok(frame) = encode(&message) {
+            return self.frame(&frame).await;
         }
         // A guest that waits must hear something.
         let failure = Failure::new("ANSWER_TOO_LARGE", "the answer does not fit into a message: ask for less");
         self.send(&ToWorker::Answer { step, call, answer: Err(CallError::Failed(failure)) }).await;
     }
 
-    async fn send(&self, request: &ToWorker) {
+    pub(super) async fn send(&self, request: &ToWorker) {
         if let Ok(frame) = encode(request) {
-            let _ = self.frames.send(&frame).await; // fails if the worker is gone; then the end is on its way
+            self.frame(&frame).await;
         }
+    }
+
+    pub(super) async fn frame(&self, frame: &[u8]) {
+        let _ = self.frames.send(frame).await; // fails if the worker is gone; then the end is on its way
+    }
+
+    pub(super) fn stream(&self, call: u64, with: impl FnOnce(&mut Ends)) {
+        self.steps.stream(self.step, call, with);
     }
 }
 

@@ -9,8 +9,9 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::bodies::{Ends, Loose};
 use crate::{
-    step::{Call, Event, FIELD_BYTES, FIXED, Failure, Outcome, StepLimits, Usage},
+    step::{Call, Event, FIELD_BYTES, FIXED, Failure, Outcome, Piece, StepLimits, Usage},
     wire::{CHUNK_BYTES_MAX, EVENT_WINDOW},
 };
 
@@ -23,9 +24,15 @@ const TEXT_BYTES_MAX: usize = 32 << 10;
 /// What comes from a step. The events end before the end comes.
 pub struct Received {
     pub events: mpsc::Receiver<Event>,
-    /// Host calls, by numbers of the worker's own.
-    pub calls: mpsc::Receiver<(u64, Call)>,
+    pub calls: mpsc::Receiver<Asked>,
     pub ended: oneshot::Receiver<(Outcome, Usage)>,
+}
+
+/// A host call, by a number of the worker's own, and the bodies of one that has any.
+pub struct Asked {
+    pub call: u64,
+    pub asked: Call,
+    pub bodies: Option<Loose>,
 }
 
 /// A worker that broke the rules.
@@ -47,7 +54,9 @@ pub struct Steps(Mutex<HashMap<u64, Entry>>);
 
 struct Entry {
     messages: mpsc::Sender<Event>,
-    calls: mpsc::Sender<(u64, Call)>,
+    calls: mpsc::Sender<Asked>,
+    /// Of the HTTP requests that have not ended.
+    bodies: HashMap<u64, Ends>,
     ended: oneshot::Sender<(Outcome, Usage)>,
     limits: StepLimits,
     events: u64,
@@ -91,6 +100,7 @@ impl Steps {
         let entry = Entry {
             messages,
             calls: asked,
+            bodies: HashMap::new(),
             ended: end,
             limits,
             events: 0,
@@ -138,11 +148,68 @@ impl Steps {
 
     /// Takes a host call from the worker.
     pub fn call(&self, step: u64, call: u64, asked: Call) -> Result<(), Violation> {
-        let entries = self.entries();
-        match entries.get(&step).ok_or(Violation::UnknownStep)?.calls.try_send((call, asked)) {
+        let mut entries = self.entries();
+        let entry = entries.get_mut(&step).ok_or(Violation::UnknownStep)?;
+        let bodies = if matches!(asked, Call::SendRequest(_)) {
+            if entry.bodies.len() as u64 >= FIXED.requests_under_way || entry.bodies.contains_key(&call) {
+                return Err(Violation::Calls);
+            }
+            if asked.bytes() > FIXED.request_head_bytes {
+                return Err(Violation::Limit("request_head_bytes"));
+            }
+            let (ends, loose) = Ends::new();
+            entry.bodies.insert(call, ends);
+            Some(loose)
+        } else {
+            None
+        };
+        match entry.calls.try_send(Asked { call, asked, bodies }) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Violation::Calls),
         }
+    }
+
+    /// Takes a piece of a request's body from the worker. One of a call that ended meanwhile is nobody's.
+    pub fn piece(&self, step: u64, call: u64, piece: Piece) -> Result<(), Violation> {
+        self.bodies(step, call, |ends| ends.piece(piece))
+    }
+
+    /// Takes from the worker that the guest took so much of a response's body.
+    pub fn taken(&self, step: u64, call: u64, weight: u32) -> Result<(), Violation> {
+        self.bodies(step, call, |ends| ends.taken(weight))
+    }
+
+    /// Takes from the worker that the guest wants no more of a call.
+    pub fn drop_call(&self, step: u64, call: u64) -> Result<(), Violation> {
+        self.bodies(step, call, |ends| {
+            ends.drop_call();
+            Ok(())
+        })
+    }
+
+    /// Does something with the bodies of a call, if it has not ended.
+    pub fn stream(&self, step: u64, call: u64, with: impl FnOnce(&mut Ends)) {
+        if let Some(ends) = self.entries().get_mut(&step).and_then(|entry| entry.bodies.get_mut(&call)) {
+            with(ends);
+        }
+    }
+
+    /// Ends the bodies of a call; returns whether its response had begun.
+    pub fn end_call(&self, step: u64, call: u64) -> bool {
+        let ended = self.entries().get_mut(&step).and_then(|entry| entry.bodies.remove(&call));
+        ended.is_some_and(|ends| ends.begun)
+    }
+
+    fn bodies(
+        &self,
+        step: u64,
+        call: u64,
+        with: impl FnOnce(&mut Ends) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        // What is sent for a call comes from others than its step, and can come after the end of either: it is nobody's.
+        let mut entries = self.entries();
+        let bodies = entries.get_mut(&step).and_then(|entry| entry.bodies.get_mut(&call));
+        bodies.map_or(Ok(()), with)
     }
 
     /// Takes the end of a step from the worker.

@@ -1,8 +1,11 @@
 //! What the probe asks of the host: acts that pass the gate. A refusal is told with all that it says.
 
-use std::time::Duration;
+use std::{
+    io::{self, Read as _},
+    time::Duration,
+};
 
-use palisade_guest::{CallError, memory, memory::PutOptions, tools};
+use palisade_guest::{CallError, http::Request, memory, memory::PutOptions, tools};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -59,6 +62,20 @@ pub enum Gated {
         prefix: String,
         after: Option<String>,
         limit: u32,
+    },
+    /// Sends a request with the SDK's client and says the status and the body, or only a status that is not 2xx.
+    Fetch {
+        #[serde(default = "get")]
+        method: String,
+        url: String,
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+        body: Option<String>,
+        /// Streams so many bytes as the body.
+        stream: Option<usize>,
+        timeout_ms: Option<u64>,
+        /// Bytes of the response at most.
+        limit: Option<u64>,
     },
     /// Does an act so many times, or until it is refused.
     Repeat {
@@ -118,6 +135,28 @@ impl Gated {
                 let page = memory::space(space).list_page(&prefix, after.as_deref(), limit)?;
                 page.into_iter().map(|listed| listed.key).collect::<Vec<_>>().join(" ")
             }
+            Self::Fetch { method, url, headers, body, stream, timeout_ms, limit } => {
+                let plain = Request::new(method, url);
+                let request = headers.into_iter().fold(plain, |request, (name, value)| request.header(name, value));
+                let request = match timeout_ms {
+                    Some(timeout) => request.timeout(Duration::from_millis(timeout)),
+                    None => request,
+                };
+                let response = match (body, stream) {
+                    (Some(body), _) => request.body(body).send(),
+                    (None, None) => request.send(),
+                    (None, Some(bytes)) => request.send_streaming(|mut writer| {
+                        io::copy(&mut io::repeat(b'x').take(bytes as u64), &mut writer).map(drop)
+                    }),
+                }?;
+                let response = response.error_for_status()?;
+                let status = response.status();
+                let response = match limit {
+                    Some(limit) => response.limit(limit),
+                    None => response,
+                };
+                format!("{status} {}", response.text()?)
+            }
             Self::Repeat { count, act } => {
                 let mut last = String::new();
                 for _ in 0..count {
@@ -127,6 +166,10 @@ impl Gated {
             }
         })
     }
+}
+
+fn get() -> String {
+    "GET".into()
 }
 
 fn details(error: &CallError) -> String {

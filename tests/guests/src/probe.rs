@@ -2,6 +2,9 @@
 //! failure, is one line of the output; an act that cannot fail gracefully (a trap, a bomb) ends the step.
 
 mod gated;
+// Only the sandbox has what it is for.
+#[cfg_attr(not(target_os = "wasi"), allow(dead_code))]
+mod http;
 
 use std::{
     fs,
@@ -14,6 +17,7 @@ use palisade_guest::{Error, events, step};
 use serde::{Deserialize, Serialize};
 
 use gated::Gated;
+use http::Http;
 
 #[derive(Deserialize)]
 struct Input {
@@ -123,6 +127,8 @@ enum Act {
     },
     #[serde(untagged)]
     Gated(Gated),
+    #[serde(untagged)]
+    Http(Http),
 }
 
 #[derive(Serialize)]
@@ -137,6 +143,7 @@ fn probe(input: Input) -> Result<Output, Error> {
         outcomes.push(match act {
             Act::Fail { code, message } => return Err(Error::new(code, message)),
             Act::Gated(act) => act.outcome(),
+            Act::Http(act) => act.outcome(),
             act => match perform(act) {
                 Ok(said) => format!("ok: {said}"),
                 Err(error) => format!("error: {error}"),
@@ -249,7 +256,7 @@ fn perform(act: Act) -> io::Result<String> {
         Act::Recurse => return Ok(recurse(0).to_string()),
         Act::Panic => panic!("the probe was told to panic"),
         Act::Exit(code) => std::process::exit(code),
-        Act::Fail { .. } | Act::Gated(_) => {}
+        Act::Fail { .. } | Act::Gated(_) | Act::Http(_) => {}
     }
     done
 }

@@ -53,7 +53,7 @@ pub fn asked(acts: Value) -> v1::RunStepRequest {
 
 /// Returns the manifest of the agent `tester`, with this at its end.
 pub fn tester(version: &str, manifest: &str) -> String {
-    let powers = "powers = [\"filesystem\", \"tools\", \"memory\"]";
+    let powers = "powers = [\"filesystem\", \"tools\", \"memory\", \"http\"]";
     format!(
         "name = \"tester\"\nversion = \"{version}\"\ncomponent = \"probe\"\nowner = \"tests\"\n{powers}\n{manifest}"
     )

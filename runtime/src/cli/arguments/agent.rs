@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use prost_types::Timestamp;
+
+use super::audit::time;
 
 #[derive(Subcommand)]
 pub enum Agent {
@@ -49,6 +52,30 @@ Examples:
     Enable {
         #[arg(value_name = "NAME@VERSION")]
         agent: String,
+    },
+    /// Draft the least manifest and policies that would have allowed what an agent did, to be reviewed.
+    #[command(after_help = "\
+Reads the agent's records. With `policy.mode = \"observe\"` they have what would be denied, too; docs/learning.md tells
+how to use it. What was denied, or what a policy forbids, is in no draft: the warnings above it name it.
+
+Examples:
+  palisade agent learn support-desk --since 1d
+  palisade agent learn support-desk@2 --job trial --write drafts/")]
+    Learn {
+        /// NAME for the newest version, or NAME@VERSION.
+        agent: String,
+        /// Only from this time on: `2026-01-31T12:00:00Z`, or `15m` ago, with s, m, h or d.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        since: Option<Timestamp>,
+        /// Only from steps of this job.
+        #[arg(long, value_name = "NAME")]
+        job: Option<String>,
+        /// Also from steps of other versions.
+        #[arg(long)]
+        all_versions: bool,
+        /// Write NAME.toml and NAME.cedar into this directory, in which they must not be there yet.
+        #[arg(long, value_name = "DIR")]
+        write: Option<PathBuf>,
     },
     /// Print a manifest that documents every key.
     #[command(after_help = "Example:\n  palisade agent sample > my-agent.toml")]

@@ -135,7 +135,8 @@ pub struct Filter {
     pub until: Option<Timestamp>,
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+/// Reads a time, or how long ago it was.
+pub fn time(text: &str) -> Result<Timestamp, String> {
     let expected = "a time such as 2026-01-31T12:00:00Z, or how long ago: a number with s, m, h or d";
     if let Ok(time) = text.parse() {
         return Ok(time);

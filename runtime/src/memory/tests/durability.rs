@@ -55,7 +55,7 @@ fn the_file_is_as_safe_as_it_is_meant_to_be() {
     // Opened again, so that the fixture's haste does not show.
     let store = MemoryStore::open(&fixture.path(), ROOMY).unwrap();
     let connection = store.connection();
-    for (pragma, expected) in [("synchronous", 2), ("trusted_schema", 0), ("cell_size_check", 1), ("user_version", 1)] {
+    for (pragma, expected) in [("synchronous", 2), ("trusted_schema", 0), ("cell_size_check", 1), ("user_version", 2)] {
         let found: i64 = connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
         assert_eq!(found, expected, "{pragma}");
     }
@@ -136,8 +136,20 @@ fn a_file_of_a_later_version_is_left_alone() {
     let Fixture { folder, store } = Fixture::new(ROOMY);
     drop(store);
     let path = folder.path().join("memory.db");
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
-    assert!(matches!(MemoryStore::open(&path, ROOMY), Err(MemoryError::UnknownVersion(2))));
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    assert!(matches!(MemoryStore::open(&path, ROOMY), Err(MemoryError::UnknownVersion(3))));
+}
+
+#[test]
+fn a_file_of_the_version_without_labels_is_taken_over() {
+    let fixture = Fixture::new(ROOMY);
+    fixture.put("s", "key", b"1").unwrap();
+    fixture.store.connection().execute_batch("ALTER TABLE items DROP COLUMN labels; PRAGMA user_version = 1").unwrap();
+    let Fixture { folder, store } = fixture;
+    drop(store);
+    let store = MemoryStore::open(&folder.path().join("memory.db"), ROOMY).unwrap();
+    let item = store.get("t", "s", "key", 1).unwrap().unwrap();
+    assert_eq!((item.value, item.written_by.labels), (b"1".to_vec(), Vec::<String>::new()));
 }
 
 #[test]

@@ -14,8 +14,8 @@ const ANY: &str = "permit (principal, action == Palisade::Action::\"RunStep\", r
 fn the_starter_permits_to_run_steps_and_has_no_warnings() {
     let set = Set::starter(&[]).unwrap();
     assert_eq!(set.warnings(), [""; 0]);
-    assert_eq!(set.policies().len(), 1);
-    assert_eq!(set.policies()[0].id, "starter.run-step");
+    let ids: Vec<&str> = set.policies().iter().map(|policy| policy.id.as_str()).collect();
+    assert_eq!(ids, ["starter.run-step", "starter.confidential-stays-inside"]);
     assert!(set.policies()[0].description.starts_with("Every caller"));
 }
 

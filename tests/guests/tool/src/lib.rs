@@ -8,7 +8,7 @@ use std::{
 };
 
 use palisade_guest::{
-    Error, events, memory,
+    Error, events, http, memory,
     schemars::{self, JsonSchema},
     tool, tools,
 };
@@ -54,6 +54,8 @@ enum Act {
         key: String,
         value: Value,
     },
+    /// Sends a GET request to a URL.
+    Fetch(String),
     Log(String),
     Progress(f64),
     Print(String),
@@ -111,6 +113,10 @@ fn probe(arguments: Arguments) -> Result<Said, Error> {
             found.map_or_else(|| "none".into(), |item| item.value.to_string())
         }
         Act::MemoryPut { space, key, value } => format!("version {}", memory::space(space).put(&key, &value)?),
+        Act::Fetch(url) => {
+            let response = http::get(url)?;
+            format!("{} {}", response.status(), response.text()?)
+        }
         Act::Log(message) => {
             events::info!(message);
             "logged".into()
