@@ -1,5 +1,5 @@
 # One line for each thing that people do. README.md says what they need.
-.PHONY: demo demos test bench fuzz openbao lint target
+.PHONY: demo demos test hostile bench fuzz openbao lint target
 
 EXAMPLE ?= repo-auditor
 
@@ -14,6 +14,9 @@ test: target ## Run every test, and the stories that need nothing else
 	scripts/build.sh guests
 	scripts/story.sh repo-auditor
 	scripts/story.sh support-desk
+
+hostile: target ## Attack egress and credentials, and count what held
+	scripts/hostile.sh
 
 bench: target ## Print how we compare, and write target/bench.json
 	scripts/bench.sh

@@ -19,6 +19,8 @@ mod filesystem;
 mod gate;
 mod guest_sdk;
 mod harness;
+#[path = "../hostile/main.rs"]
+mod hostile;
 mod http;
 mod journal;
 mod learning;
