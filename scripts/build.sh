@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "${1:-}" = guests ] || cargo build --workspace --locked
 cargo build --locked --profile guest --target wasm32-wasip2 -p repo-auditor -p palisade-test-guests -p palisade-test-tool \
-    -p palisade-test-fetch -p support-desk -p ticket-read -p ticket-append -p customer-delete
+    -p palisade-test-fetch -p support-desk -p ticket-read -p ticket-append -p customer-delete -p issue-triage
