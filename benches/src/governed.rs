@@ -15,7 +15,7 @@ name = "bench"
 version = "1"
 component = "probe"
 owner = "benches"
-powers = ["filesystem", "tools", "memory"]
+powers = ["filesystem", "tools", "memory", "http"]
 [[tool]]
 name = "bench.echo"
 [[memory]]

@@ -1,5 +1,6 @@
 //! Prints how we compare, and writes `target/bench.json`. Every figure is a ratio of two things of this one run:
-//! absolute times on shared machines are noise.
+//! absolute times on shared machines are noise. With words as arguments, only the questions that have one of them are asked,
+//! and nothing is written: `palisade-bench request`.
 
 mod governed;
 mod how_far_from_a_process;
@@ -11,6 +12,7 @@ mod how_soon_is_a_first_step;
 mod load;
 mod report;
 mod what_does_a_gated_call_cost;
+mod what_does_a_request_cost;
 mod what_does_metering_cost;
 
 use std::{
@@ -28,37 +30,65 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["echo", path] => runtime.block_on(how_far_from_an_echo::serve_echo(path.as_ref())),
+        ["upstream"] => runtime.block_on(runtime.spawn(what_does_a_request_cost::serve_upstream()))?,
         ["answer"] => runtime.block_on(runtime.spawn(what_does_a_gated_call_cost::answer()))?,
         _ => {
             let mut report = Report::default();
-            eprintln!("how much does metering cost? …");
-            what_does_metering_cost::measure(&mut report)?;
-            eprintln!("how fast is a decision? …");
-            how_fast_is_a_decision::measure(&mut report)?;
-            runtime.block_on(measure(&mut report))?;
+            let asked = Asked(&arguments);
+            if asked.about("how much does metering cost?") {
+                what_does_metering_cost::measure(&mut report)?;
+            }
+            if asked.about("how fast is a decision?") {
+                how_fast_is_a_decision::measure(&mut report)?;
+            }
+            runtime.block_on(measure(&mut report, &asked))?;
             report.print();
-            report.write(&target().join("bench.json"))
+            if arguments.is_empty() { report.write(&target().join("bench.json")) } else { Ok(()) }
         }
     }
 }
 
-async fn measure(report: &mut Report) -> anyhow::Result<()> {
-    eprintln!("how fast is the journal? …");
-    how_fast_is_the_journal::measure(report).await?;
-    eprintln!("what does a gated call cost? …");
-    what_does_a_gated_call_cost::measure(report).await?;
-    eprintln!("how far is a step from an echo? …");
-    how_far_from_an_echo::measure(report).await?;
+async fn measure(report: &mut Report, asked: &Asked<'_>) -> anyhow::Result<()> {
+    if asked.about("how fast is the journal?") {
+        how_fast_is_the_journal::measure(report).await?;
+    }
+    if asked.about("what does a gated call cost?") {
+        what_does_a_gated_call_cost::measure(report).await?;
+    }
+    if asked.about("what does a request cost?") {
+        what_does_a_request_cost::measure(report).await?;
+    }
+    if asked.about("how far is a step from an echo?") {
+        how_far_from_an_echo::measure(report).await?;
+    }
     let dir = home()?;
     let daemon = Server::serve(&dir, |serve| serve)?;
     load::push(&daemon.address, &guest("probe"), "probe").await?;
-    eprintln!("how late is a deadline? …");
-    how_late_is_a_deadline::measure(report, &daemon).await?;
-    eprintln!("how far is a step from a process? …");
-    how_far_from_a_process::measure(report, &daemon).await?;
+    if asked.about("how late is a deadline?") {
+        how_late_is_a_deadline::measure(report, &daemon).await?;
+    }
+    if asked.about("how far is a step from a process?") {
+        how_far_from_a_process::measure(report, &daemon).await?;
+    }
     drop(daemon);
-    eprintln!("how soon is a first step? …");
-    how_soon_is_a_first_step::measure(report).await
+    if asked.about("how soon is a first step?") {
+        how_soon_is_a_first_step::measure(report).await?;
+    }
+    Ok(())
+}
+
+/// The words that pick questions.
+struct Asked<'a>(&'a [String]);
+
+impl Asked<'_> {
+    /// Returns whether a question is asked, and says so.
+    fn about(&self, question: &str) -> bool {
+        let asked = self.0.is_empty() || self.0.iter().any(|word| question.contains(word.as_str()));
+        if asked {
+            eprintln!("{question} …");
+        }
+        asked
+    }
 }
 
 /// A server in a process of its own that says its address on standard output. It is killed when dropped.
@@ -85,6 +115,12 @@ impl Server {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("echo").arg(socket.path().join("echo.sock"));
         Self::start(command, socket)
+    }
+
+    pub fn upstream() -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("upstream");
+        Self::start(command, tempfile::tempdir()?)
     }
 
     fn start(mut command: Command, socket: TempDir) -> anyhow::Result<Self> {
