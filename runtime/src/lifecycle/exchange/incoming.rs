@@ -62,8 +62,8 @@ impl Exchange<'_> {
 
     /// Takes the head of a response. What it brings joins the job before the guest sees any of it.
     async fn head(&self, reply: &Reply, scrubber: &Scrubber) -> Result<HttpResponse, CallError> {
-        let encoded = reply.headers.get_all(header::CONTENT_ENCODING).iter();
-        let encoded = encoded.into_iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let mut codings = reply.headers.get_all(header::CONTENT_ENCODING).iter();
+        let encoded = codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
         if encoded && self.sending.route.credential().is_some() {
             let message = "the response is encoded, and cannot be looked through for the credential that was sent";
             return Err(failed("RESPONSE_REFUSED", message));
