@@ -19,7 +19,11 @@ use crate::{
 
 /// The jobs whose steps run now.
 #[derive(Default)]
-pub struct Jobs(Mutex<HashMap<Name, Job>>);
+pub struct Jobs {
+    running: Mutex<HashMap<Name, Job>>,
+    /// Held while the journal is asked about a job: another step of it that begins and ends meanwhile would be missing.
+    asking: tokio::sync::Mutex<()>,
+}
 
 struct Job {
     shared: Shared,
@@ -45,6 +49,10 @@ impl Lifecycle {
     /// Returns what a job's steps share: what its running steps use, or what the journal says of it.
     pub(super) async fn hold_job(&self, job: &Name) -> Result<JobHold, RunError> {
         let hold = |Shared { account, labels }| JobHold { account, labels, job: job.clone(), lifecycle: self.clone() };
+        if let Some(shared) = self.0.jobs.join(job) {
+            return Ok(hold(shared));
+        }
+        let _asking = self.0.jobs.asking.lock().await;
         if let Some(shared) = self.0.jobs.join(job) {
             return Ok(hold(shared));
         }
@@ -99,7 +107,7 @@ impl Jobs {
     }
 
     fn jobs(&self) -> MutexGuard<'_, HashMap<Name, Job>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
