@@ -10,10 +10,13 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::task::spawn_blocking;
 
+use super::Lifecycle;
 use crate::{
     journal::{Filter, Journal, Kind, ReadError},
     step::Name,
+    store::WorkspaceError,
 };
 
 /// The key of a record's body under which it says what joined because of it.
@@ -80,6 +83,20 @@ impl Labels {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lifecycle {
+    /// Labels a workspace that outlives the step with all that has entered the step's job.
+    pub(super) async fn label_workspace(&self, name: Option<&Name>, labels: &Labels) -> Result<(), WorkspaceError> {
+        let all = labels.all();
+        if all.is_empty() {
+            return Ok(());
+        }
+        let Some(name) = name.filter(|name| !self.workspaces().has_labels(name, &all)).cloned() else { return Ok(()) };
+        let workspaces = self.workspaces().clone();
+        let labelled = spawn_blocking(move || workspaces.label(&name, &all)).await;
+        labelled.map_err(|e| WorkspaceError::Io(e.into()))?
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     execution::{Execution, StepFacts, agent_facts, unix_ms},
     grant::{Grant, narrowed_budget, narrowed_limits},
     jobs::JobHold,
-    labels::{JOINED, Labels},
+    labels::JOINED,
     request::{StepRequest, check_narrowing, check_sizes, optional_name},
     trail::{Note, Trail},
 };
@@ -311,18 +311,6 @@ impl Lifecycle {
             version: agent.manifest.version.as_str(),
         });
         self.telemetry().step(parent, StepStart { step: &accepted.step, agent, component: accepted.component })
-    }
-
-    /// Labels a workspace that outlives the step with all that has entered the step's job.
-    pub(super) async fn label_workspace(&self, name: Option<&Name>, labels: &Labels) -> Result<(), WorkspaceError> {
-        let all = labels.all();
-        if all.is_empty() {
-            return Ok(());
-        }
-        let Some(name) = name.filter(|name| !self.workspaces().has_labels(name, &all)).cloned() else { return Ok(()) };
-        let workspaces = self.workspaces().clone();
-        let labelled = spawn_blocking(move || workspaces.label(&name, &all)).await;
-        labelled.map_err(|e| WorkspaceError::Io(e.into()))?
     }
 
     async fn workspace(&self, reference: &str) -> Result<(Lease, Quota), RunError> {
