@@ -9,13 +9,13 @@
 //!          journal/                           see `journal`
 //!          memory/                            see `memory`
 //!          revoked-credentials.json           names
+//!          holds.json                         see `control`
 //!          spool/                             half-done work, emptied at start
 //!          tenants/<tenant>/workspaces/<id>/  the files of a workspace
 //!          tenants/<tenant>/quotas/<id>.json  its quota
 //! ```
 
 mod components;
-mod durable;
 mod lock;
 mod registry;
 mod revocations;
@@ -31,6 +31,8 @@ pub use registry::{Agent, Tool};
 pub use revocations::Revocations;
 pub use versions::{VersionError, Versioned, Versions};
 pub use workspaces::{Lease, Workspace, WorkspaceError, Workspaces};
+
+use crate::durable;
 
 /// Returns 128 random bits as hex digits: a name that nobody can guess or has used.
 pub fn random_id() -> String {

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::step::{BODY_WINDOW_BYTES, BadLimit, FIXED, PIECE_BYTES_MAX, Range, StepLimits};
+use crate::{
+    control::HOLDS_MAX,
+    step::{BODY_WINDOW_BYTES, BadLimit, FIXED, PIECE_BYTES_MAX, Range, StepLimits},
+};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -154,6 +157,7 @@ impl Limits {
             row("body_window_bytes", "bytes", BODY_WINDOW_BYTES.into()),
             row("signed_body_bytes", "bytes", FIXED.signed_body_bytes),
             row("kept_body_bytes", "bytes", FIXED.kept_body_bytes),
+            row("holds", "count", HOLDS_MAX as u64),
             row("yield_fuel", "fuel", FIXED.yield_fuel),
             row("chunk_bytes", "bytes", MIB),
             row("file_chunk_bytes", "bytes", 64 * KIB),

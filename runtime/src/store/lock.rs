@@ -91,6 +91,11 @@ impl DataDir {
         self.root.join("revoked-credentials.json")
     }
 
+    /// The file of what is held.
+    pub fn holds(&self) -> PathBuf {
+        self.root.join("holds.json")
+    }
+
     pub fn journal(&self) -> PathBuf {
         self.root.join("journal")
     }
