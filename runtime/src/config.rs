@@ -4,6 +4,7 @@ mod budgets;
 mod check;
 mod limits;
 mod network;
+mod tenants;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use budgets::{AskedBudget, Budgets, StepBudgets};
 pub use check::{BadConfig, check, load, parse};
 pub use limits::{AskedLimits, Limits, Row};
+pub use tenants::{DEFAULT_TENANT, Tenant};
 
 use crate::{
     credentials::CredentialConfig,
@@ -38,6 +40,8 @@ pub struct Config {
     pub journal: Journal,
     pub jail: Jail,
     pub network: Network,
+    #[serde(rename = "tenant")]
+    pub tenants: Vec<Tenant>,
     #[serde(rename = "mount")]
     pub mounts: Vec<Mount>,
     #[serde(rename = "space")]
@@ -66,6 +70,14 @@ pub struct Space {
 }
 
 impl Config {
+    /// Returns the names of the tenants; there is always one.
+    pub fn tenant_names(&self) -> Vec<Name> {
+        match self.tenants.as_slice() {
+            [] => DEFAULT_TENANT.parse().into_iter().collect(),
+            tenants => tenants.iter().map(|tenant| tenant.name.clone()).collect(),
+        }
+    }
+
     /// Returns the labels of a memory space.
     pub fn space_labels(&self, space: &Name) -> &[Name] {
         self.spaces.iter().find(|known| known.name == *space).map(|known| known.labels.as_slice()).unwrap_or_default()
@@ -174,6 +186,7 @@ impl Default for Config {
             journal: Journal::default(),
             jail: Jail::default(),
             network: Network::default(),
+            tenants: Vec::new(),
             mounts: Vec::new(),
             spaces: Vec::new(),
             egress: Vec::new(),

@@ -27,6 +27,7 @@ mod request;
 mod routes;
 mod standing;
 mod step;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -55,7 +56,6 @@ pub use explain::{ExplainError, Explained};
 pub use fetch::OwnRequests;
 pub use forget::ForgetError;
 pub use grant::Narrowing;
-pub use jobs::spent;
 pub use policies::{Policies, PolicyError};
 pub use push::{Push, PushError};
 pub use recover::{RecoverError, recover};
@@ -63,18 +63,17 @@ pub use registry::{NewTool, RegisterError};
 pub use request::{MountUse, StepRequest};
 pub use routes::BadEgress;
 pub use step::{Accepted, RunError};
+pub use tenants::{OpenTenants, Tenant, TenantError, Tenants};
 pub use tools::ReadyTool;
-pub use trail::TENANT;
 
 use crate::{
-    budget::Account,
     config::{Config, Mount},
     credentials::Credentials,
     egress::Egress,
     journal::Journal,
     memory::MemoryStore,
     step::FIXED,
-    store::{Agent, Components, Tool, Versions, Workspaces},
+    store::{Agent, Components, Tool, Versions},
     telemetry::Telemetry,
     worker::{Compiler, Hello, Workers},
 };
@@ -87,7 +86,6 @@ pub struct Lifecycle(Arc<Inner>);
 pub struct Parts {
     pub config: Config,
     pub components: Components,
-    pub workspaces: Workspaces,
     pub agents: Versions<Agent>,
     pub tools: Versions<Tool>,
     pub memory: MemoryStore,
@@ -97,8 +95,7 @@ pub struct Parts {
     pub credentials: Credentials,
     pub revoking: Revoking,
     pub telemetry: Telemetry,
-    /// The tenant's account, with what it spent before.
-    pub tenant: Account,
+    pub tenants: Tenants,
     pub workers: Workers,
     pub compiler: Compiler,
     /// What the first worker said of itself.
@@ -108,7 +105,6 @@ pub struct Parts {
 struct Inner {
     config: Config,
     components: Components,
-    workspaces: Workspaces,
     agents: Versions<Agent>,
     tools: Versions<Tool>,
     memory: MemoryStore,
@@ -122,11 +118,10 @@ struct Inner {
     /// A place for each request over HTTP that is under way.
     requests: Arc<Semaphore>,
     telemetry: Telemetry,
-    tenant: Account,
+    tenants: Tenants,
     workers: Workers,
     compiler: Compiler,
     hello: Hello,
-    jobs: jobs::Jobs,
     /// Steps whose records are still to come.
     live_steps: Mutex<HashSet<String>>,
     ready_tools: Mutex<HashMap<String, Arc<ReadyTool>>>,
@@ -156,14 +151,13 @@ pub enum AdmitError {
 impl Lifecycle {
     /// Introduces everything to each other.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, components, workspaces, agents, tools, memory, journal, policies, telemetry, .. } = parts;
-        let Parts { egress, credentials, revoking, tenant, workers, compiler, hello, .. } = parts;
+        let Parts { config, components, agents, tools, memory, journal, policies, telemetry, .. } = parts;
+        let Parts { egress, credentials, revoking, tenants, workers, compiler, hello, .. } = parts;
         let slots = Arc::new(Semaphore::new(config.limits.concurrent_steps as usize));
         let requests = Arc::new(Semaphore::new(config.limits.http_requests as usize));
         Self(Arc::new(Inner {
             config,
             components,
-            workspaces,
             agents,
             tools,
             memory,
@@ -176,11 +170,10 @@ impl Lifecycle {
             traffic: traffic::Traffic::default(),
             requests,
             telemetry,
-            tenant,
+            tenants,
             workers,
             compiler,
             hello,
-            jobs: jobs::Jobs::default(),
             live_steps: Mutex::default(),
             ready_tools: Mutex::default(),
             registering: tokio::sync::Mutex::default(),
@@ -199,10 +192,6 @@ impl Lifecycle {
 
     pub fn components(&self) -> &Components {
         &self.0.components
-    }
-
-    pub fn workspaces(&self) -> &Workspaces {
-        &self.0.workspaces
     }
 
     pub fn agents(&self) -> &Versions<Agent> {

@@ -6,7 +6,7 @@ use std::{
     io,
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use serde_json::json;
@@ -18,21 +18,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    budget::Account,
-    config::{BadConfig, Config, check},
+    config::{BadConfig, Config, DEFAULT_TENANT, check},
     credentials::{BadCredential, Credentials},
     egress::{self, Egress},
-    journal::{
-        Entry, Filter, Health, Journal, JournalError, Kind, OpenError, Options, Payload, PayloadPolicy, ReadError,
-    },
+    journal::{Entry, Health, Journal, JournalError, Kind, OpenError, Options, Payload, PayloadPolicy, ReadError},
     lifecycle::{
-        self, Lifecycle, OwnRequests, Parts, Policies, PolicyError, ReadyTool, RecoverError, Revoking, TENANT,
+        self, Lifecycle, OpenTenants, OwnRequests, Parts, Policies, PolicyError, ReadyTool, RecoverError, Revoking,
+        Tenants,
     },
     memory::{self, MemoryStore},
     policy::ToolFacts,
     service::{self, ListenError, Listener},
     step::{Digest, FIXED},
-    store::{Agent, Components, DataDir, DataDirError, Revocations, Tool, Versions, Workspaces},
+    store::{Agent, Components, DataDir, DataDirError, Revocations, Tool, Versions},
     telemetry::{JournalStatus, Settings, Telemetry, TelemetryError, serve_metrics},
     wire::WorkerSetup,
     worker::{Change, Changed, CompileLimits, Compiler, Spawner, WorkerError, Workers},
@@ -79,6 +77,8 @@ pub enum ServeError {
     #[error("the journal cannot be written: {0}")]
     WriteJournal(#[from] JournalError),
     #[error(transparent)]
+    Tenants(#[from] OpenTenants),
+    #[error(transparent)]
     Recover(#[from] RecoverError),
     #[error("cannot open the memory store: {0}")]
     Memory(#[from] memory::MemoryError),
@@ -108,7 +108,6 @@ impl Daemon {
         let telemetry = Telemetry::start(Settings { service_version: env!("CARGO_PKG_VERSION"), metrics }, env)?;
         let journal = open_journal(&config, &data_dir, &telemetry)?;
         let components = Components::open(&data_dir, config.limits.components).map_err(ServeError::Store)?;
-        let workspaces = Workspaces::open(&data_dir, config.limits.workspaces).map_err(ServeError::Store)?;
         let (spool, limits) = (data_dir.spool(), &config.limits);
         let agents = Versions::<Agent>::open("agent", data_dir.agents(), spool.clone(), limits.agents);
         let tools = Versions::<Tool>::open("tool", data_dir.tools(), spool, limits.tools).map_err(ServeError::Store)?;
@@ -118,11 +117,11 @@ impl Daemon {
         if unknown > 0 {
             warn!(unknown, "steps and host calls that an earlier daemon left unfinished are recorded as unknown");
         }
-        let tenant = tenant_account(&config, &journal)?;
+        let tenants = Tenants::open(&config, &data_dir, &journal)?;
 
         let spawner = Spawner::start(PROGRAM.into()).map_err(ServeError::Spawner)?;
         let allow_missing = config.jail.allow_missing.clone();
-        let setup = worker_setup(&config, &data_dir);
+        let setup = worker_setup(&config, &data_dir).map_err(ServeError::Store)?;
         let workers = Workers::new(spawner.clone(), setup, allow_missing.clone(), count_workers(&telemetry));
         let compiler = Compiler::new(spawner, compile_limits(&config), allow_missing);
         let hello = workers.hello().await?;
@@ -131,11 +130,11 @@ impl Daemon {
         let listener = Listener::bind(&config.listen).await?;
         let addresses = listener.addresses();
         let started = json!({ "version": env!("CARGO_PKG_VERSION"), "engine": hello.engine, "walls": hello.walls });
-        journal.append(Entry::new(Kind::Started, TENANT, started))?;
+        journal.append(Entry::new(Kind::Started, DEFAULT_TENANT, started))?;
         let stated = json!(config).to_string().into_bytes();
         let body = json!({ "digest": Digest::of(&stated).to_string() });
         let payloads = vec![Payload { bytes: stated, media_type: "application/json".into() }];
-        journal.append(Entry { payloads, ..Entry::new(Kind::Configuration, TENANT, body) })?;
+        journal.append(Entry { payloads, ..Entry::new(Kind::Configuration, DEFAULT_TENANT, body) })?;
         journal.append(policies.entry())?.await?;
         let metrics = match config.listen.metrics {
             Some(address) => Some(TcpListener::bind(address).await.map_err(ServeError::Metrics)?),
@@ -166,7 +165,6 @@ impl Daemon {
             agents: agents.map_err(ServeError::Store)?,
             config,
             components,
-            workspaces,
             tools,
             memory,
             journal,
@@ -175,7 +173,7 @@ impl Daemon {
             credentials,
             revoking,
             telemetry: telemetry.clone(),
-            tenant,
+            tenants,
             workers,
             compiler,
             hello,
@@ -221,7 +219,7 @@ impl Daemon {
             }
         };
         let journal = self.lifecycle.journal().clone();
-        if let Ok(stopped) = journal.append(Entry::new(Kind::Stopped, TENANT, json!({}))) {
+        if let Ok(stopped) = journal.append(Entry::new(Kind::Stopped, DEFAULT_TENANT, json!({}))) {
             let _ = stopped.await; // a broken journal is broken already
         }
         let telemetry = self.lifecycle.telemetry().clone();
@@ -242,7 +240,10 @@ pub async fn probe(scratch: &Path) -> Result<Vec<crate::wire::Wall>, ServeError>
     let spawner = Spawner::start(PROGRAM.into()).map_err(ServeError::Spawner)?;
     // Whatever is missing is for the caller to say.
     let all = crate::jail::WALLS.map(String::from).to_vec();
-    Ok(Workers::new(spawner, worker_setup(&config, &data_dir), all, Arc::new(|_| ())).hello().await?.walls)
+    Ok(Workers::new(spawner, worker_setup(&config, &data_dir).map_err(ServeError::Store)?, all, Arc::new(|_| ()))
+        .hello()
+        .await?
+        .walls)
 }
 
 fn open_journal(config: &Config, data_dir: &DataDir, telemetry: &Telemetry) -> Result<Arc<Journal>, ServeError> {
@@ -279,15 +280,6 @@ fn count_workers(telemetry: &Telemetry) -> Changed {
     })
 }
 
-/// Returns the tenant's account, with what the journal says that it spent within the last window.
-fn tenant_account(config: &Config, journal: &Journal) -> Result<Account, ServeError> {
-    let tenant = &config.budgets.tenant;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let since = now.saturating_sub(tenant.window()).as_millis() as u64;
-    let prior = lifecycle::spent(journal, Filter { since_ms: Some(since), ..Filter::default() })?;
-    Ok(Account::windowed("tenant", tenant.amounts(), tenant.window()).with_spent(prior))
-}
-
 fn tool_facts(tools: &Versions<Tool>) -> Vec<ToolFacts> {
     let ready = tools.all().into_iter().filter_map(|tool| ReadyTool::new(tool).ok());
     ready.map(|tool| tool.facts).collect()
@@ -303,21 +295,23 @@ fn memory_quota(config: &Config) -> memory::Quota {
     }
 }
 
-fn worker_setup(config: &Config, data_dir: &DataDir) -> WorkerSetup {
+fn worker_setup(config: &Config, data_dir: &DataDir) -> io::Result<WorkerSetup> {
     let paths = |writable| {
         let of_kind = config.mounts.iter().filter(move |mount| mount.writable.is_some() == writable);
         of_kind.map(|mount| mount.path.clone())
     };
     let largest_mount = config.mounts.iter().filter_map(|mount| mount.writable).map(|quota| quota.bytes).max();
-    WorkerSetup {
+    let tenants = config.tenant_names().into_iter().map(|name| Ok(data_dir.tenant(&name)?.workspaces));
+    let tenants = tenants.collect::<io::Result<Vec<_>>>()?;
+    Ok(WorkerSetup {
         artifacts: data_dir.artifacts(),
-        read_write: paths(true).chain([data_dir.workspaces()]).collect(),
+        read_write: paths(true).chain(tenants).collect(),
         read_only: paths(false).collect(),
         // A step makes one call at a time, so at most one tool runs at each depth inside it.
         slots: config.limits.concurrent_steps as u32 * (1 + FIXED.tool_depth),
         memory_bytes_max: config.limits.memory_bytes.max,
         file_bytes_max: config.limits.workspace_bytes.max.max(largest_mount.unwrap_or(0)),
-    }
+    })
 }
 
 fn compile_limits(config: &Config) -> CompileLimits {

@@ -112,7 +112,9 @@ pub async fn serve(
 
 /// A request stream that its caller cancels looks like one that ended: half a file would be taken for a whole one. Here
 /// the cancellation becomes an error that the reader of the stream sees.
-fn whole_or_aborted(request: Request<Body>) -> Request<Body> {
+fn whole_or_aborted(mut request: Request<Body>) -> Request<Body> {
+    let called = callers::Called(request.uri().path().to_owned());
+    request.extensions_mut().insert(called);
     request.map(|body| {
         Body::new(body.map_err(|error| match error.code() {
             Code::Cancelled => Status::aborted("the caller cancelled the request"),

@@ -26,7 +26,7 @@ pub mod workspace_files;
 mod workspaces;
 
 pub use components::{Component, ComponentError, Components};
-pub use lock::{DataDir, DataDirError};
+pub use lock::{DataDir, DataDirError, TenantDir};
 pub use registry::{Agent, Tool};
 pub use revocations::Revocations;
 pub use versions::{VersionError, Versioned, Versions};

@@ -24,12 +24,12 @@ use palisade_proto::v1::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tonic::{
-    Status,
+    IntoRequest, Status,
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
 
-pub use steps::{Ran, asked, limited, probe, seconds, tester, within};
+pub use steps::{Ran, asked, for_tenant, limited, probe, seconds, tester, within};
 
 /// No test waits longer for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -178,7 +178,7 @@ impl Daemon {
     }
 
     /// Runs a step to its end.
-    pub async fn run(&self, request: v1::RunStepRequest) -> Result<Ran, Status> {
+    pub async fn run(&self, request: impl IntoRequest<v1::RunStepRequest>) -> Result<Ran, Status> {
         let mut steps = self.steps();
         let mut stream =
             tokio::time::timeout(PATIENCE, steps.run_step(request)).await.expect("accepted in time")?.into_inner();

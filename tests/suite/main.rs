@@ -34,6 +34,7 @@ mod stdio;
 mod steps;
 mod system;
 mod telemetry;
+mod tenants;
 mod tidy;
 mod tools;
 mod walls;

@@ -52,6 +52,9 @@ pub struct Common {
     /// runs inside it.
     #[arg(long, global = true, env = "PALISADE_ENDPOINT", value_name = "ADDRESS")]
     pub endpoint: Option<String>,
+    /// The tenant for which to ask, where the daemon knows this caller as one of several.
+    #[arg(long, global = true, env = "PALISADE_TENANT", value_name = "NAME")]
+    pub tenant: Option<String>,
     /// Where the command's own daemon keeps components and workspaces [default: ~/.local/share/palisade].
     #[arg(long, global = true, env = "PALISADE_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,

@@ -8,7 +8,12 @@ use palisade_proto::v1::{
     system_client::SystemClient, tools_client::ToolsClient, workspaces_client::WorkspacesClient,
 };
 use tokio::time::{Instant, sleep};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Request, Status,
+    metadata::AsciiMetadataValue,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
 
 use super::{Common, Failure};
 use crate::{
@@ -25,9 +30,15 @@ const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// A connection, and the daemon behind it if it is our own.
 pub struct Client {
-    channel: Channel,
+    channel: Line,
     embedded: Option<Embedded>,
 }
+
+/// The way to the daemon. Every request says for which tenant it is, if the command was told.
+type Line = InterceptedService<Channel, Said>;
+
+#[derive(Clone)]
+pub struct Said(Option<AsciiMetadataValue>);
 
 struct Embedded {
     daemon: Daemon,
@@ -41,48 +52,55 @@ impl Client {
             Some(_) if common.policies.is_some() => {
                 Err(Failure::usage("a daemon at --endpoint decides by its own policies: leave --policies out"))
             }
-            Some(endpoint) => Ok(Self { channel: connect(endpoint).await?, embedded: None }),
+            Some(endpoint) => {
+                let channel = InterceptedService::new(connect(endpoint).await?, Said::new(common)?);
+                Ok(Self { channel, embedded: None })
+            }
+            None if common.tenant.is_some() => {
+                Err(Failure::usage("--tenant needs --endpoint: the command's own daemon has one tenant"))
+            }
             None => {
                 let embedded = embed(common, mounts).await?;
                 let endpoint = embedded.daemon.addresses().first().cloned().unwrap_or_default();
-                Ok(Self { channel: connect(&endpoint).await?, embedded: Some(embedded) })
+                let channel = InterceptedService::new(connect(&endpoint).await?, Said(None));
+                Ok(Self { channel, embedded: Some(embedded) })
             }
         }
     }
 
-    pub fn steps(&self) -> StepsClient<Channel> {
+    pub fn steps(&self) -> StepsClient<Line> {
         StepsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub fn components(&self) -> ComponentsClient<Channel> {
+    pub fn components(&self) -> ComponentsClient<Line> {
         ComponentsClient::new(self.channel.clone())
     }
 
-    pub fn workspaces(&self) -> WorkspacesClient<Channel> {
+    pub fn workspaces(&self) -> WorkspacesClient<Line> {
         WorkspacesClient::new(self.channel.clone())
     }
 
-    pub fn system(&self) -> SystemClient<Channel> {
+    pub fn system(&self) -> SystemClient<Line> {
         SystemClient::new(self.channel.clone())
     }
 
-    pub fn agents(&self) -> AgentsClient<Channel> {
+    pub fn agents(&self) -> AgentsClient<Line> {
         AgentsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub fn tools(&self) -> ToolsClient<Channel> {
+    pub fn tools(&self) -> ToolsClient<Line> {
         ToolsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub fn policies(&self) -> PoliciesClient<Channel> {
+    pub fn policies(&self) -> PoliciesClient<Line> {
         PoliciesClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub fn credentials(&self) -> CredentialsClient<Channel> {
+    pub fn credentials(&self) -> CredentialsClient<Line> {
         CredentialsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub fn audit(&self) -> AuditClient<Channel> {
+    pub fn audit(&self) -> AuditClient<Line> {
         AuditClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
@@ -100,6 +118,22 @@ impl Client {
             Some(embedded) => embedded.daemon.serve_until(async {}).await.map_err(Failure::other),
             None => Ok(()),
         }
+    }
+}
+
+impl Said {
+    fn new(common: &Common) -> Result<Self, Failure> {
+        let tenant = common.tenant.as_ref().map(|tenant| tenant.parse()).transpose();
+        Ok(Self(tenant.map_err(|_| Failure::usage("--tenant is not the name of a tenant"))?))
+    }
+}
+
+impl Interceptor for Said {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(tenant) = &self.0 {
+            request.metadata_mut().insert("palisade-tenant", tenant.clone());
+        }
+        Ok(request)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Config, network::check_network};
+use super::{Config, network::check_network, tenants::check_tenants};
 use crate::jail::WAIVABLE;
 
 /// A configuration that is not accepted.
@@ -91,6 +91,7 @@ pub fn check(config: &mut Config) -> Result<(), BadConfig> {
     if let Some(unknown) = config.jail.allow_missing.iter().find(|name| !WAIVABLE.contains(&name.as_str())) {
         return Err(BadConfig::NotWaivable(unknown.clone()));
     }
+    check_tenants(config)?;
     check_mounts(config)?;
     check_network(config)
 }

@@ -8,8 +8,9 @@ use tokio::{
     task::{JoinError, block_in_place},
 };
 
-use super::{Lifecycle, trail::TENANT};
+use super::Lifecycle;
 use crate::{
+    config::DEFAULT_TENANT,
     credentials::{Credentials, Status},
     journal::{Entry, JournalError, Kind},
     store::Revocations,
@@ -62,7 +63,7 @@ impl Lifecycle {
             return Ok(now);
         }
         let body = json!({ "change": if revoked { "revoked" } else { "restored" }, "credential": name });
-        self.0.journal.append(Entry::new(Kind::Credential, TENANT, body))?.await?;
+        self.0.journal.append(Entry::new(Kind::Credential, DEFAULT_TENANT, body))?.await?;
         let kept = block_in_place(|| revocations.set(&name, revoked));
         if revoked {
             // What cannot be kept is revoked all the same, for as long as the daemon runs.

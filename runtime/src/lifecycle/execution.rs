@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{Lifecycle, denial::unavailable, grant::Grant, labels::Labels, trail::Trail};
+use super::{Lifecycle, Tenant, denial::unavailable, grant::Grant, labels::Labels, trail::Trail};
 use crate::{
     budget::Account,
     policy::{AgentFacts, BudgetLeft, Surroundings},
@@ -25,6 +25,7 @@ pub struct StepFacts {
     pub id: String,
     /// Who started it: `unix:<uid>` or `loopback`.
     pub caller: String,
+    pub tenant: Arc<Tenant>,
     pub agent: Option<Arc<Agent>>,
     pub trail: Trail,
     /// Numbers the host calls of the step and of its tools, from 1.
@@ -82,7 +83,7 @@ impl Execution {
     pub async fn join<'a>(&self, labels: impl IntoIterator<Item = &'a Name>) -> Result<Vec<Name>, CallError> {
         let new = self.step.labels.join(labels);
         // Another step of the job may have brought the label, with another workspace.
-        let labelled = self.lifecycle.label_workspace(self.step.kept_workspace.as_ref(), &self.step.labels).await;
+        let labelled = self.step.tenant.label_workspace(self.step.kept_workspace.as_ref(), &self.step.labels).await;
         labelled.map_err(|error| {
             tracing::error!(%error, "a workspace cannot be labelled");
             unavailable("STORAGE_UNAVAILABLE", "the workspace's labels cannot be kept now: see the daemon's log")

@@ -3,8 +3,9 @@
 use serde_json::json;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::{Lifecycle, trail::TENANT};
+use super::Lifecycle;
 use crate::{
+    config::DEFAULT_TENANT,
     journal::{Entry, JournalError, Kind, ReadError},
     step::Digest,
 };
@@ -31,7 +32,7 @@ impl Lifecycle {
             let kept = spawn_blocking(move || reading.payload(digest)).await??;
             kept.ok_or(ForgetError::NotFound(digest))?;
             let body = json!({ "payload": digest.to_string(), "reason": reason });
-            let receipt = journal.append(Entry::new(Kind::Deletion, TENANT, body))?.await?;
+            let receipt = journal.append(Entry::new(Kind::Deletion, DEFAULT_TENANT, body))?.await?;
             journal.delete_payload(digest).await?;
             Ok(receipt.sequence)
         })

@@ -8,7 +8,7 @@ use std::{
 use tokio::task::spawn_blocking;
 
 use super::{
-    Lifecycle, RunError,
+    RunError, Tenant,
     labels::{Labels, gathered},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     step::Name,
 };
 
-/// The jobs whose steps run now.
+/// The jobs of a tenant whose steps run now.
 #[derive(Default)]
 pub struct Jobs {
     running: Mutex<HashMap<Name, Job>>,
@@ -42,31 +42,36 @@ pub struct JobHold {
     pub account: Account,
     pub labels: Arc<Labels>,
     job: Name,
-    lifecycle: Lifecycle,
+    tenant: Arc<Tenant>,
 }
 
-impl Lifecycle {
+impl Tenant {
     /// Returns what a job's steps share: what its running steps use, or what the journal says of it.
-    pub(super) async fn hold_job(&self, job: &Name) -> Result<JobHold, RunError> {
-        let hold = |Shared { account, labels }| JobHold { account, labels, job: job.clone(), lifecycle: self.clone() };
-        if let Some(shared) = self.0.jobs.join(job) {
+    pub(super) async fn hold_job(
+        self: &Arc<Self>,
+        job: &Name,
+        limit: Amounts,
+        journal: &Arc<Journal>,
+    ) -> Result<JobHold, RunError> {
+        let hold = |Shared { account, labels }| JobHold { account, labels, job: job.clone(), tenant: self.clone() };
+        if let Some(shared) = self.jobs.join(job) {
             return Ok(hold(shared));
         }
-        let _asking = self.0.jobs.asking.lock().await;
-        if let Some(shared) = self.0.jobs.join(job) {
+        let _asking = self.jobs.asking.lock().await;
+        if let Some(shared) = self.jobs.join(job) {
             return Ok(hold(shared));
         }
-        let (journal, named) = (self.0.journal.clone(), job.clone());
+        let (journal, tenant, named) = (journal.clone(), self.name.clone(), job.clone());
         let prior = spawn_blocking(move || {
-            let of_job = Filter { job: Some(named.to_string()), ..Filter::default() };
-            Ok::<_, ReadError>((spent(&journal, of_job)?, gathered(&journal, &named)?))
+            let (of_tenant, of_job) = (Some(tenant.to_string()), Some(named.to_string()));
+            let of_job = Filter { tenant: of_tenant, job: of_job, ..Filter::default() };
+            Ok::<_, ReadError>((spent(&journal, of_job)?, gathered(&journal, &tenant, &named)?))
         });
         let prior = prior.await.map_err(|e| RunError::Unreadable(e.to_string()))?;
         let (spent, gathered) = prior.map_err(|e| RunError::Unreadable(e.to_string()))?;
-        let tenant = Some(self.0.tenant.clone());
-        let account = Account::new(format!("job `{job}`"), self.config().budgets.job.amounts(), tenant);
+        let account = Account::new(format!("job `{job}`"), limit, Some(self.account.clone()));
         let shared = Shared { account: account.with_spent(spent), labels: Arc::new(Labels::new(gathered)) };
-        Ok(hold(self.0.jobs.begin(job, shared)))
+        Ok(hold(self.jobs.begin(job, shared)))
     }
 }
 
@@ -113,6 +118,6 @@ impl Jobs {
 
 impl Drop for JobHold {
     fn drop(&mut self) {
-        self.lifecycle.0.jobs.leave(&self.job);
+        self.tenant.jobs.leave(&self.job);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use super::Lifecycle;
+use super::Tenant;
 use crate::{
     journal::{Filter, Journal, Kind, ReadError},
     step::Name,
@@ -86,23 +86,24 @@ impl Labels {
     }
 }
 
-impl Lifecycle {
+impl Tenant {
     /// Labels a workspace that outlives the step with all that has entered the step's job.
     pub(super) async fn label_workspace(&self, name: Option<&Name>, labels: &Labels) -> Result<(), WorkspaceError> {
         let all = labels.all();
         if all.is_empty() {
             return Ok(());
         }
-        let Some(name) = name.filter(|name| !self.workspaces().has_labels(name, &all)).cloned() else { return Ok(()) };
-        let workspaces = self.workspaces().clone();
+        let Some(name) = name.filter(|name| !self.workspaces.has_labels(name, &all)).cloned() else { return Ok(()) };
+        let workspaces = self.workspaces.clone();
         let labelled = spawn_blocking(move || workspaces.label(&name, &all)).await;
         labelled.map_err(|e| WorkspaceError::Io(e.into()))?
     }
 }
 
 /// Returns what a job gathered before, as its records say.
-pub fn gathered(journal: &Journal, job: &Name) -> Result<BTreeSet<Name>, ReadError> {
-    let filter = Filter { job: Some(job.to_string()), kinds: vec![Kind::Step, Kind::Label], ..Filter::default() };
+pub fn gathered(journal: &Journal, tenant: &Name, job: &Name) -> Result<BTreeSet<Name>, ReadError> {
+    let (tenant, job) = (Some(tenant.to_string()), Some(job.to_string()));
+    let filter = Filter { tenant, job, kinds: vec![Kind::Step, Kind::Label], ..Filter::default() };
     let mut gathered = BTreeSet::new();
     for stored in journal.scan(filter) {
         let body = stored?.record()?.body;

@@ -15,7 +15,6 @@ use super::{
     execution::{Execution, unix_ms},
     gate::Permit,
     grant::Lack,
-    trail::TENANT,
 };
 use crate::{
     budget::Amounts,
@@ -139,8 +138,9 @@ pub async fn perform(permit: &Permit<'_>, space: Name, key: String, verb: Verb) 
     let agent = execution.step.agent.as_ref().map(|agent| agent.reference()).unwrap_or_default();
     let writer = Writer { agent, step: execution.step.id.clone(), labels: execution.step.labels.texts() };
     let Amounts { bytes_out, bytes_in: allowed, .. } = permit.reserved();
-    let named = space.clone();
-    let done = spawn_blocking(move || touch(&store, named.as_str(), &key, verb, writer)).await;
+    let (tenant, named) = (execution.step.tenant.name.clone(), space.clone());
+    let touching = move || touch(&store, (tenant.as_str(), named.as_str()), &key, verb, writer);
+    let done = spawn_blocking(touching).await;
     let result = done.unwrap_or_else(|e| Err(unavailable("STORAGE_UNAVAILABLE", e.to_string())));
     let bytes_in = result.as_ref().map_or(0, |touched| touched.answer.bytes());
     let used = Amounts { bytes_out, bytes_in: bytes_in.min(allowed), ..Amounts::default() };
@@ -166,13 +166,19 @@ struct Touched {
     labels: Vec<Name>,
 }
 
-fn touch(store: &MemoryStore, space: &str, key: &str, verb: Verb, writer: Writer) -> Result<Touched, CallError> {
+fn touch(
+    store: &MemoryStore,
+    (tenant, space): (&str, &str),
+    key: &str,
+    verb: Verb,
+    writer: Writer,
+) -> Result<Touched, CallError> {
     let now_ms = unix_ms();
     let reads = matches!(verb, Verb::Get | Verb::List { .. });
     let (mut payload, mut labels) = (None, Vec::new());
     let answer = match verb {
         Verb::Get => {
-            let found = store.get(TENANT, space, key, now_ms).map_err(error)?;
+            let found = store.get(tenant, space, key, now_ms).map_err(error)?;
             if let Some(found) = &found {
                 let media_type = "application/octet-stream".into();
                 payload = Some(Payload { bytes: found.value.clone(), media_type });
@@ -181,16 +187,16 @@ fn touch(store: &MemoryStore, space: &str, key: &str, verb: Verb, writer: Writer
             Answer::Item(found.map(item))
         }
         Verb::List { after, limit } => {
-            let found = store.list(TENANT, space, key, after.as_deref(), limit as usize, now_ms).map_err(error)?;
+            let found = store.list(tenant, space, key, after.as_deref(), limit as usize, now_ms).map_err(error)?;
             labels = found.iter().flat_map(|listed| names(&listed.written_by)).collect();
             Answer::Listed(found.into_iter().map(listed).collect())
         }
         Verb::Put { value, ttl_ms, if_version } => {
             let options = PutOptions { ttl_ms, if_version };
-            Answer::Version(store.put(TENANT, space, key, &value, options, &writer, now_ms).map_err(error)?)
+            Answer::Version(store.put(tenant, space, key, &value, options, &writer, now_ms).map_err(error)?)
         }
         Verb::Delete { if_version } => {
-            Answer::Deleted(store.delete(TENANT, space, key, if_version, now_ms).map_err(error)?)
+            Answer::Deleted(store.delete(tenant, space, key, if_version, now_ms).map_err(error)?)
         }
     };
     Ok(Touched { answer, payload, reads, labels })

@@ -18,9 +18,9 @@ use tracing::{error, info};
 use super::{
     Lifecycle,
     routes::{BadEgress, TENANT_FILE, TenantEgress},
-    trail::TENANT,
 };
 use crate::{
+    config::DEFAULT_TENANT,
     egress::Rule,
     journal::{Entry, Kind, Payload},
     policy::{BYTES_MAX, BadPolicies, PolicySet, STARTER, Source, ToolFacts},
@@ -233,7 +233,7 @@ fn policy_entry(set: &PolicySet, sources: &[Source], egress: &TenantEgress, befo
     let body = json!({ "revision": set.revision(), "before": before, "files": files });
     let payload =
         |source: &Source| Payload { bytes: source.text.clone().into_bytes(), media_type: "text/cedar".into() };
-    Entry { payloads: sources.iter().map(payload).collect(), ..Entry::new(Kind::Policy, TENANT, body) }
+    Entry { payloads: sources.iter().map(payload).collect(), ..Entry::new(Kind::Policy, DEFAULT_TENANT, body) }
 }
 
 impl Policies {

@@ -13,9 +13,9 @@ use super::{
     policies::PolicyError,
     routes::BadEgress,
     tools::ReadyTool,
-    trail::TENANT,
 };
 use crate::{
+    config::DEFAULT_TENANT,
     host::{self, Way},
     journal::{Entry, JournalError, Kind, Payload},
     manifest::{self, BadManifest, Difference, Manifest},
@@ -231,7 +231,7 @@ impl Lifecycle {
         payloads: Vec<Payload>,
         keep: impl FnOnce() -> Result<T, VersionError> + Send + 'static,
     ) -> Result<T, RegisterError> {
-        self.0.journal.append(Entry { payloads, ..Entry::new(kind, TENANT, body) })?.await?;
+        self.0.journal.append(Entry { payloads, ..Entry::new(kind, DEFAULT_TENANT, body) })?.await?;
         let kept = spawn_blocking(keep).await.map_err(|e| VersionError::Io(e.into()))?;
         Ok(kept?)
     }

@@ -13,6 +13,8 @@ use crate::{
 pub struct StepRequest {
     /// Who asks: `unix:<uid>` or `loopback`.
     pub caller: String,
+    /// The tenant for which it asks; empty if it calls for one only.
+    pub tenant: String,
     /// The caller's trace.
     pub context: Context,
     pub component: String,

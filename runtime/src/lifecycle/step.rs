@@ -14,14 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{
-    AdmitError, Lifecycle, PushError, authorize,
+    AdmitError, Lifecycle, PushError, Tenant, TenantError, authorize,
     ended::{StepRun, Unstarted, attend},
     execution::{Execution, StepFacts, agent_facts, unix_ms},
     grant::{Grant, narrowed_budget, narrowed_limits},
     jobs::JobHold,
     labels::JOINED,
     request::{StepRequest, check_narrowing, check_sizes, optional_name},
-    trail::{Note, Trail},
+    trail::{self, Note, Trail},
 };
 use crate::{
     budget::{Account, Amounts, Exhausted},
@@ -58,6 +58,8 @@ pub struct Accepted {
 /// A step that is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
     #[error(transparent)]
     Component(#[from] ComponentError),
     #[error(transparent)]
@@ -104,6 +106,7 @@ impl Lifecycle {
     /// Accepts a step and starts it.
     pub async fn run_step(&self, request: StepRequest) -> Result<StepRun, RunError> {
         // Everything that can be refused is refused before anything is taken.
+        let tenant = self.tenant(&request.caller, &request.tenant)?;
         let subject = self.subject(&request)?;
         let manifest = subject.agent.as_deref().map(|agent| &agent.manifest);
         let (limits, budget) = self.within(&request, manifest)?;
@@ -112,10 +115,10 @@ impl Lifecycle {
         let job = optional_name("job", &request.job)?;
         let mut mounts = self.mounts(&request, manifest)?;
         if !request.workspace.is_empty() {
-            self.workspaces().find(&request.workspace)?;
+            tenant.workspaces.find(&request.workspace)?;
         }
         let id = format!("steps/{}", random_id());
-        let trail = self.trail(&id, job.as_ref(), subject.agent.as_deref());
+        let trail = self.trail(&tenant, &id, job.as_ref(), subject.agent.as_deref());
         let decision = self.authorize_step(&request, &subject, &id, &trail).await?;
         let tracked = self.0.running.token();
 
@@ -124,10 +127,10 @@ impl Lifecycle {
         let queued = Instant::now();
         let slot = self.admit().await?;
         self.telemetry().meters().step_queued(queued.elapsed());
-        let (account, hold) = self.step_account(job.as_ref(), budget).await?;
+        let (account, hold) = self.step_account(&tenant, job.as_ref(), budget).await?;
         let own = Amounts { fuel: limits.fuel, wall_ms: limits.timeout_ms, ..Amounts::default() };
         let reservation = account.reserve(own).inspect_err(|exhausted| self.count_exhausted(exhausted))?;
-        let (lease, left) = self.workspace(&request.workspace).await?;
+        let (lease, left) = self.workspace(&tenant, &request.workspace).await?;
         let workspace =
             Mount { guest_path: WORKSPACE_PATH.into(), host_path: lease.path(), writable: Some(left), shared: false };
         mounts.push(workspace.clone());
@@ -135,11 +138,11 @@ impl Lifecycle {
         // And it runs. The slot and the workspace are free again when the worker is done with them.
         let agent = subject.agent.as_ref().map(|agent| agent.reference());
         let labels = hold.as_ref().map(|hold| hold.labels.clone()).unwrap_or_default();
-        let kept_workspace = self.workspaces().find(&request.workspace).ok();
+        let kept_workspace = tenant.workspaces.find(&request.workspace).ok();
         let of_workspace = kept_workspace.iter().flat_map(|workspace| &workspace.labels);
         let joined = labels.join(of_workspace.chain(self.mount_labels(&mounts)));
         let kept_workspace = kept_workspace.map(|workspace| workspace.name);
-        self.label_workspace(kept_workspace.as_ref(), &labels).await?;
+        tenant.label_workspace(kept_workspace.as_ref(), &labels).await?;
         let accepted =
             Accepted { step: id.clone(), component: subject.component.digest, agent, limits, budget: account.limit() };
         let span = self.step_span(&request.context, &accepted, subject.agent.as_deref());
@@ -157,6 +160,7 @@ impl Lifecycle {
         let facts = StepFacts {
             id,
             caller: request.caller.clone(),
+            tenant,
             agent: subject.agent.clone(),
             trail,
             calls: AtomicU64::new(0),
@@ -289,17 +293,22 @@ impl Lifecycle {
         Err(RunError::Denied(denial))
     }
 
-    fn trail(&self, id: &str, job: Option<&Name>, agent: Option<&Agent>) -> Trail {
-        let agent = agent.map(|agent| agent.manifest.name.to_string());
-        Trail::new(self.0.journal.clone(), id.to_owned(), job.map(ToString::to_string), agent)
+    fn trail(&self, tenant: &Tenant, id: &str, job: Option<&Name>, agent: Option<&Agent>) -> Trail {
+        let (job, agent) = (job.map(ToString::to_string), agent.map(|agent| agent.manifest.name.to_string()));
+        Trail::new(self.0.journal.clone(), trail::Of { tenant: tenant.name.clone(), step: id.into(), job, agent })
     }
 
-    async fn step_account(&self, job: Option<&Name>, budget: Amounts) -> Result<(Account, Option<JobHold>), RunError> {
+    async fn step_account(
+        &self,
+        tenant: &Arc<Tenant>,
+        job: Option<&Name>,
+        budget: Amounts,
+    ) -> Result<(Account, Option<JobHold>), RunError> {
         let hold = match job {
-            Some(job) => Some(self.hold_job(job).await?),
+            Some(job) => Some(tenant.hold_job(job, self.config().budgets.job.amounts(), self.journal()).await?),
             None => None,
         };
-        let parent = hold.as_ref().map_or_else(|| self.0.tenant.clone(), |hold| hold.account.clone());
+        let parent = hold.as_ref().map_or_else(|| tenant.account.clone(), |hold| hold.account.clone());
         Ok((Account::new("step", budget, Some(parent)), hold))
     }
 
@@ -313,14 +322,14 @@ impl Lifecycle {
         self.telemetry().step(parent, StepStart { step: &accepted.step, agent, component: accepted.component })
     }
 
-    async fn workspace(&self, reference: &str) -> Result<(Lease, Quota), RunError> {
+    async fn workspace(&self, tenant: &Tenant, reference: &str) -> Result<(Lease, Quota), RunError> {
         if reference.is_empty() {
             let limits = &self.config().limits;
             let quota = Quota { bytes: limits.workspace_bytes.default, entries: limits.workspace_entries.default };
-            return Ok((self.workspaces().lease_temporary(quota)?, quota));
+            return Ok((tenant.workspaces.lease_temporary(quota)?, quota));
         }
-        let workspace = self.workspaces().find(reference)?;
-        let lease = self.workspaces().lease(&workspace.name)?;
+        let workspace = tenant.workspaces.find(reference)?;
+        let lease = tenant.workspaces.lease(&workspace.name)?;
         let walked = spawn_blocking(move || lease.left().map(|left| (lease, left))).await;
         Ok(walked.map_err(|e| WorkspaceError::Io(e.into()))??)
     }

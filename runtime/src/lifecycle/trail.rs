@@ -13,11 +13,9 @@ use serde_json::Value;
 
 use crate::{
     journal::{Entry, Journal, JournalError, Kind, Payload, Receipt, Ticket},
+    step::Name,
     telemetry::{Context, Span},
 };
-
-/// There is one tenant until callers have identities.
-pub const TENANT: &str = "default";
 
 /// Records that may be under way to the disk before the next one waits.
 const PENDING_MAX: usize = 64;
@@ -25,12 +23,21 @@ const PENDING_MAX: usize = 64;
 /// The records of one step, in order.
 pub struct Trail {
     journal: Arc<Journal>,
+    tenant: Name,
     step: String,
     job: Option<String>,
     agent: Option<String>,
     pending: Mutex<Pending>,
     /// The record that is waited for now. Whoever stops waiting leaves it here for the next.
     settling: tokio::sync::Mutex<Option<Waiting>>,
+}
+
+/// Whose records they are.
+pub struct Of {
+    pub tenant: Name,
+    pub step: String,
+    pub job: Option<String>,
+    pub agent: Option<String>,
 }
 
 #[derive(Default)]
@@ -86,8 +93,10 @@ pub struct Note<'a> {
 
 impl Trail {
     /// Returns the trail of a step that begins.
-    pub fn new(journal: Arc<Journal>, step: String, job: Option<String>, agent: Option<String>) -> Self {
-        Self { journal, step, job, agent, pending: Mutex::default(), settling: tokio::sync::Mutex::default() }
+    pub fn new(journal: Arc<Journal>, of: Of) -> Self {
+        let Of { tenant, step, job, agent } = of;
+        let (pending, settling) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { journal, tenant, step, job, agent, pending, settling }
     }
 
     /// Records without waiting for the disk. Used where nothing leaves the step.
@@ -176,7 +185,7 @@ impl Trail {
             trace: note.context.trace_id(),
             span: note.context.span_id(),
             payloads: note.payloads,
-            ..Entry::new(note.kind, TENANT, note.body)
+            ..Entry::new(note.kind, self.tenant.as_str(), note.body)
         }
     }
 

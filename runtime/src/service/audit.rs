@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
+    callers,
     components::{bad_page_token, page_size},
     convert, status,
 };
@@ -65,9 +66,10 @@ impl Audit for Service {
         &self,
         request: Request<v1::ListRecordsRequest>,
     ) -> Result<Response<v1::ListRecordsResponse>, Status> {
+        let tenant = self.shown(&request)?;
         let v1::ListRecordsRequest { filter: asked, descending, page_size: size, page_token } = request.into_inner();
         let count = page_size(size)?;
-        let mut filter = Filter { descending, ..filter(asked.unwrap_or_default())? };
+        let mut filter = Filter { descending, ..filter(asked.unwrap_or_default(), tenant)? };
         match page_token.as_str() {
             "" => {}
             token => {
@@ -83,9 +85,10 @@ impl Audit for Service {
     }
 
     async fn stream_records(&self, request: Request<v1::StreamRecordsRequest>) -> Result<Response<Records>, Status> {
+        let tenant = self.shown(&request)?;
         let v1::StreamRecordsRequest { filter: asked, after } = request.into_inner();
         let after = sequence("after", after)?;
-        let filter = Filter { after_sequence: Some(after), ..filter(asked.unwrap_or_default())? };
+        let filter = Filter { after_sequence: Some(after), ..filter(asked.unwrap_or_default(), tenant)? };
         let place = self.followers.clone().try_acquire_owned();
         let place = place.map_err(|_| status::audit_busy("streams of records", FOLLOWERS_MAX))?;
         let (send, receive) = mpsc::channel(AHEAD);
@@ -164,6 +167,18 @@ impl Audit for Service {
 }
 
 impl Service {
+    /// Returns the tenant whose records alone the caller is shown; `None` shows all.
+    fn shown<T>(&self, request: &Request<T>) -> Result<Option<String>, Status> {
+        if self.lifecycle.config().tenants.is_empty() {
+            return Ok(None);
+        }
+        if callers::is_operator(request) {
+            let said = callers::said_tenant(request)?;
+            return Ok((!said.is_empty()).then(|| said.to_owned()));
+        }
+        Ok(Some(callers::tenant(&self.lifecycle, request)?.name.to_string()))
+    }
+
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Journal) -> Result<T, ReadError> + Send + 'static,
@@ -250,7 +265,7 @@ fn record(stored: Stored) -> v1::Record {
     }
 }
 
-fn filter(asked: v1::RecordFilter) -> Result<Filter, Status> {
+fn filter(asked: v1::RecordFilter, tenant: Option<String>) -> Result<Filter, Status> {
     let bad = |field: &str, problem: String| status::bad_field("FIELD_INVALID", field, format!("`{field}`: {problem}"));
     let kind = |word: &String| word.parse::<Kind>().map_err(|e| bad("filter.kinds", e.to_string()));
     let time = |field: &str, time: Option<prost_types::Timestamp>| match time {
@@ -263,6 +278,7 @@ fn filter(asked: v1::RecordFilter) -> Result<Filter, Status> {
     };
     let text = |text: String| if text.is_empty() { None } else { Some(text) };
     Ok(Filter {
+        tenant,
         kinds: asked.kinds.iter().map(kind).collect::<Result<_, _>>()?,
         step: text(asked.step),
         job: text(asked.job),

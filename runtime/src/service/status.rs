@@ -11,6 +11,7 @@ use crate::{
     journal::{ExportError, JournalError, ReadError},
     lifecycle::{
         AdmitError, CredentialError, ExplainError, ForgetError, PolicyError, PushError, RegisterError, RunError,
+        TenantError,
     },
     policy::BadPolicies,
     step::BadLimit,
@@ -45,6 +46,14 @@ pub fn bad_field(reason: &str, field: &str, message: impl Into<String>) -> Statu
     with(Code::InvalidArgument, message, details)
 }
 
+pub fn tenant(error: &TenantError) -> Status {
+    let (code, reason) = match error {
+        TenantError::Unsaid { .. } => (Code::InvalidArgument, "TENANT_REQUIRED"),
+        TenantError::Nobody(_) | TenantError::NotAllowed { .. } => (Code::PermissionDenied, "TENANT_NOT_ALLOWED"),
+    };
+    refuse(code, reason, error.to_string())
+}
+
 /// A status travels in headers, more than once: a component can have a thousand imports with long names.
 fn cut(message: &mut String) {
     if message.len() > MESSAGE_BYTES_MAX {
@@ -77,6 +86,7 @@ fn quota(reason: &str, subject: &str, message: String) -> Status {
 pub fn run(error: RunError) -> Status {
     let message = error.to_string();
     match error {
+        RunError::Tenant(error) => tenant(&error),
         RunError::Component(error) => component(error),
         RunError::Agent(error) => version(error),
         RunError::AgentDisabled(_) => refuse(Code::FailedPrecondition, "AGENT_DISABLED", message),

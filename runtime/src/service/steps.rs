@@ -6,7 +6,7 @@ use futures::{Stream, stream};
 use palisade_proto::v1::{self, run_step_response, steps_server::Steps};
 use tonic::{Request, Response, Status};
 
-use super::{convert, listen::Peer, status};
+use super::{callers, convert, status};
 use crate::{
     config::{AskedBudget, AskedLimits},
     lifecycle::{Lifecycle, Message, MountUse, Narrowing, StepRequest, StepRun},
@@ -26,11 +26,12 @@ impl Steps for Service {
     async fn run_step(&self, request: Request<v1::RunStepRequest>) -> Result<Response<Self::RunStepStream>, Status> {
         let header = |name| request.metadata().get(name).and_then(|value| value.to_str().ok());
         let context = Context::from_headers(header("traceparent"), header("tracestate"));
-        let caller = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Unknown).to_string();
+        let caller = callers::name(&request);
+        let tenant = callers::said_tenant(&request)?.to_owned();
         let mut span = self.0.telemetry().rpc(&context, RUN_STEP);
         let started = async {
             let request =
-                StepRequest { caller, context: span.context().clone(), ..step_request(request.into_inner())? };
+                StepRequest { caller, tenant, context: span.context().clone(), ..step_request(request.into_inner())? };
             self.0.run_step(request).await.map_err(status::run)
         };
         match started.await {

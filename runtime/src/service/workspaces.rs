@@ -13,11 +13,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{
+    callers,
     components::{bad_page_token, page_size},
     convert, status, upload,
 };
 use crate::{
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, Tenant},
     step::{Name, Quota},
     store::{
         self, WorkspaceError, random_id,
@@ -39,6 +40,7 @@ impl Workspaces for Service {
         &self,
         request: Request<v1::CreateWorkspaceRequest>,
     ) -> Result<Response<v1::Workspace>, Status> {
+        let tenant = callers::tenant(&self.0, &request)?;
         let request = request.into_inner();
         let limits = &self.0.config().limits;
         let quota = Quota {
@@ -49,22 +51,23 @@ impl Workspaces for Service {
         let name: Name = id
             .parse()
             .map_err(|e: crate::step::BadName| status::bad_field("FIELD_INVALID", "workspace_id", e.to_string()))?;
-        let workspaces = self.0.workspaces().clone();
+        let workspaces = tenant.workspaces.clone();
         let workspace = blocking(move || workspaces.create(name, quota)).await?;
-        self.workspace(workspace).await.map(Response::new)
+        described(&tenant, workspace).await.map(Response::new)
     }
 
     async fn list_workspaces(
         &self,
         request: Request<v1::ListWorkspacesRequest>,
     ) -> Result<Response<v1::ListWorkspacesResponse>, Status> {
+        let tenant = callers::tenant(&self.0, &request)?;
         let request = request.into_inner();
         let count = page_size(request.page_size)?;
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(token.parse::<Name>().map_err(|_| bad_page_token())?),
         };
-        let found = self.0.workspaces().list(after, count);
+        let found = tenant.workspaces.list(after, count);
         let next_page_token = match found.last() {
             Some(last) if found.len() == count => last.name.to_string(),
             _ => String::new(),
@@ -72,7 +75,7 @@ impl Workspaces for Service {
         let mut workspaces = Vec::new();
         for workspace in found {
             // One that was deleted meanwhile is not listed.
-            match self.workspace(workspace).await {
+            match described(&tenant, workspace).await {
                 Err(gone) if gone.code() == Code::NotFound => {}
                 found => workspaces.push(found?),
             }
@@ -81,18 +84,20 @@ impl Workspaces for Service {
     }
 
     async fn delete_workspace(&self, request: Request<v1::DeleteWorkspaceRequest>) -> Result<Response<()>, Status> {
-        let (workspaces, name) = (self.0.workspaces().clone(), request.into_inner().name);
+        let tenant = callers::tenant(&self.0, &request)?;
+        let (workspaces, name) = (tenant.workspaces.clone(), request.into_inner().name);
         blocking(move || workspaces.delete(&name)).await?;
         Ok(Response::new(()))
     }
 
     async fn put_file(&self, request: Request<Streaming<v1::PutFileRequest>>) -> Result<Response<v1::File>, Status> {
+        let tenant = callers::tenant(&self.0, &request)?;
         let mut messages = request.into_inner();
         let header = upload::header(upload::next(&mut messages).await?.and_then(|m| match m.message {
             Some(Message::Header(header)) => Some(header),
             _ => None,
         }))?;
-        let workspaces = self.0.workspaces().clone();
+        let workspaces = tenant.workspaces.clone();
         let mut file = blocking(move || {
             let workspace = workspaces.find(&header.workspace)?;
             Upload::begin(workspaces.lease(&workspace.name)?, &header.path, workspaces.spool())
@@ -112,9 +117,9 @@ impl Workspaces for Service {
     type GetFileStream = Responses<v1::GetFileResponse>;
 
     async fn get_file(&self, request: Request<v1::GetFileRequest>) -> Result<Response<Self::GetFileStream>, Status> {
+        let tenant = callers::tenant(&self.0, &request)?;
         let v1::GetFileRequest { workspace, path } = request.into_inner();
-        let lifecycle = self.0.clone();
-        let file = blocking(move || workspace_files::open(&root(&lifecycle, &workspace)?, &path)).await?;
+        let file = blocking(move || workspace_files::open(&root(&tenant, &workspace)?, &path)).await?;
         // Each chunk is read when it is asked for: a caller that does not take it holds no thread.
         Ok(Response::new(Box::pin(stream::unfold(Some(file), async |file| {
             let mut file = file?;
@@ -138,36 +143,34 @@ impl Workspaces for Service {
         &self,
         request: Request<v1::ListFilesRequest>,
     ) -> Result<Response<Self::ListFilesStream>, Status> {
+        let tenant = callers::tenant(&self.0, &request)?;
         let v1::ListFilesRequest { workspace, path } = request.into_inner();
-        let lifecycle = self.0.clone();
-        let root = blocking(move || root(&lifecycle, &workspace)).await?;
+        let root = blocking(move || root(&tenant, &workspace)).await?;
         Ok(Response::new(streamed(move |send| workspace_files::list(&root, &path, &mut |entry| send(to_file(entry))))))
     }
 }
 
-impl Service {
-    async fn workspace(&self, workspace: store::Workspace) -> Result<v1::Workspace, Status> {
-        let (workspaces, name, quota) = (self.0.workspaces().clone(), workspace.name.clone(), workspace.quota);
-        let used = blocking(move || match workspace_files::used(&workspaces.dir(&name)?) {
-            // Nothing can be added to it any more, and the list of the others is of use.
-            Err(WorkspaceError::TooDeep(_)) => Ok(quota),
-            used => used,
-        })
-        .await?;
-        Ok(v1::Workspace {
-            name: format!("workspaces/{}", workspace.name),
-            create_time: Some(workspace.create_time.into()),
-            quota_bytes: convert::int(workspace.quota.bytes),
-            quota_entries: convert::int(workspace.quota.entries),
-            used_bytes: convert::int(used.bytes),
-            used_entries: convert::int(used.entries),
-        })
-    }
+async fn described(tenant: &Tenant, workspace: store::Workspace) -> Result<v1::Workspace, Status> {
+    let (workspaces, name, quota) = (tenant.workspaces.clone(), workspace.name.clone(), workspace.quota);
+    let used = blocking(move || match workspace_files::used(&workspaces.dir(&name)?) {
+        // Nothing can be added to it any more, and the list of the others is of use.
+        Err(WorkspaceError::TooDeep(_)) => Ok(quota),
+        used => used,
+    })
+    .await?;
+    Ok(v1::Workspace {
+        name: format!("workspaces/{}", workspace.name),
+        create_time: Some(workspace.create_time.into()),
+        quota_bytes: convert::int(workspace.quota.bytes),
+        quota_entries: convert::int(workspace.quota.entries),
+        used_bytes: convert::int(used.bytes),
+        used_entries: convert::int(used.entries),
+    })
 }
 
-fn root(lifecycle: &Lifecycle, reference: &str) -> Result<Dir, WorkspaceError> {
-    let workspace = lifecycle.workspaces().find(reference)?;
-    lifecycle.workspaces().dir(&workspace.name)
+fn root(tenant: &Tenant, reference: &str) -> Result<Dir, WorkspaceError> {
+    let workspace = tenant.workspaces.find(reference)?;
+    tenant.workspaces.dir(&workspace.name)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -9,6 +9,8 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::step::Name;
+
 /// A data directory that this process holds. It is free again when this is dropped, or the process ends.
 pub struct DataDir {
     root: PathBuf,
@@ -60,7 +62,7 @@ impl DataDir {
             _ => {}
         }
         let folders = [self.spool(), self.components(), self.aliases(), self.artifacts(), self.agents(), self.tools()];
-        for folder in folders.into_iter().chain([self.workspaces(), self.quotas(), self.journal(), self.memory()]) {
+        for folder in folders.into_iter().chain([self.journal(), self.memory()]) {
             make_private(&folder)?;
         }
         Ok(())
@@ -108,15 +110,25 @@ impl DataDir {
         self.root.join("artifacts")
     }
 
-    // There is one tenant until callers have identities.
-
-    pub fn workspaces(&self) -> PathBuf {
-        self.root.join("tenants/default/workspaces")
+    /// Makes the folders of a tenant, and returns where they are.
+    pub fn tenant(&self, name: &Name) -> io::Result<TenantDir> {
+        let root = self.root.join("tenants").join(name.as_str());
+        let tenant =
+            TenantDir { workspaces: root.join("workspaces"), quotas: root.join("quotas"), spool: self.spool() };
+        make_private(&tenant.workspaces)?;
+        make_private(&tenant.quotas)?;
+        Ok(tenant)
     }
+}
 
-    pub fn quotas(&self) -> PathBuf {
-        self.root.join("tenants/default/quotas")
-    }
+/// The folders of one tenant.
+#[derive(Clone)]
+pub struct TenantDir {
+    /// All that its workers reach of `data_dir`, beside the artifacts.
+    pub workspaces: PathBuf,
+    pub quotas: PathBuf,
+    /// Half-done work, of everybody.
+    pub spool: PathBuf,
 }
 
 /// Makes a directory and its parents, for this user only.

@@ -5,15 +5,19 @@ use std::{collections::BTreeMap, fs, os::unix::fs::symlink};
 use proptest::prelude::*;
 
 use super::{
-    DataDir, Revocations, Workspaces,
+    DataDir, Revocations, TenantDir, Workspaces,
     workspace_files::{self, Upload},
 };
 use crate::step::{Name, Quota};
 
+fn tenant(data_dir: &DataDir) -> TenantDir {
+    data_dir.tenant(&"t".parse().unwrap()).unwrap()
+}
+
 fn workspaces() -> (tempfile::TempDir, DataDir, Workspaces) {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = DataDir::open(&dir.path().join("data")).unwrap();
-    let workspaces = Workspaces::open(&data_dir, 10).unwrap();
+    let workspaces = Workspaces::open(&tenant(&data_dir), 10).unwrap();
     workspaces.create("w".parse().unwrap(), Quota { bytes: 1_000, entries: 100 }).unwrap();
     (dir, data_dir, workspaces)
 }
@@ -25,9 +29,9 @@ fn a_link_in_a_workspaces_place_leads_nowhere() {
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("secret"), "canary").unwrap();
     // As a worker could do it whose guest broke the first wall.
-    fs::remove_dir(data_dir.workspaces().join("w")).unwrap();
-    symlink(&outside, data_dir.workspaces().join("w")).unwrap();
-    symlink(&outside, data_dir.workspaces().join("left-over")).unwrap();
+    fs::remove_dir(tenant(&data_dir).workspaces.join("w")).unwrap();
+    symlink(&outside, tenant(&data_dir).workspaces.join("w")).unwrap();
+    symlink(&outside, tenant(&data_dir).workspaces.join("left-over")).unwrap();
 
     let name = "w".parse().unwrap();
     assert!(workspaces.dir(&name).is_err());
@@ -36,10 +40,10 @@ fn a_link_in_a_workspaces_place_leads_nowhere() {
     drop(lease);
     drop((workspaces, data_dir));
     let data_dir = DataDir::open(&dir.path().join("data")).unwrap();
-    let workspaces = Workspaces::open(&data_dir, 10).unwrap();
+    let workspaces = Workspaces::open(&tenant(&data_dir), 10).unwrap();
     workspaces.delete("workspaces/w").unwrap();
     assert_eq!(fs::read_to_string(outside.join("secret")).unwrap(), "canary");
-    assert_eq!(fs::read_dir(data_dir.workspaces()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(tenant(&data_dir).workspaces).unwrap().count(), 0);
 }
 
 proptest! {
@@ -51,7 +55,7 @@ proptest! {
         let (dir, data_dir, workspaces) = workspaces();
         let outside = dir.path().join("outside");
         fs::create_dir(&outside).unwrap();
-        symlink(&outside, data_dir.workspaces().join("w").join(link)).unwrap();
+        symlink(&outside, tenant(&data_dir).workspaces.join("w").join(link)).unwrap();
         let before = tree(&outside);
         let lease = workspaces.lease(&"w".parse().unwrap()).unwrap();
         if let Ok(mut upload) = Upload::begin(lease, &path, workspaces.spool()) {
@@ -62,7 +66,7 @@ proptest! {
             }
         }
         prop_assert_eq!(tree(&outside), before);
-        prop_assert_eq!(fs::read_dir(data_dir.workspaces()).unwrap().count(), 1);
+        prop_assert_eq!(fs::read_dir(tenant(&data_dir).workspaces).unwrap().count(), 1);
         prop_assert_eq!(fs::read_dir(data_dir.spool()).unwrap().count(), 0);
     }
 }

@@ -13,7 +13,7 @@ use cap_std::fs::Dir;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DataDir, durable,
+    TenantDir, durable,
     workspace_files::{self, Changed, Folder},
 };
 use crate::step::{Name, Quota};
@@ -98,8 +98,8 @@ pub struct Lease {
 
 impl Workspaces {
     /// Reads what there is and removes workspaces that single steps of an earlier daemon left.
-    pub fn open(data_dir: &DataDir, max: u64) -> io::Result<Self> {
-        let (path, quota_folder, spool) = (data_dir.workspaces(), data_dir.quotas(), data_dir.spool());
+    pub fn open(tenant: &TenantDir, max: u64) -> io::Result<Self> {
+        let TenantDir { workspaces: path, quotas: quota_folder, spool } = tenant.clone();
         let folder = Folder::open(&path)?;
         let mut state = State::default();
         for entry in fs::read_dir(&quota_folder)? {

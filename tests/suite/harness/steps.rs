@@ -46,6 +46,13 @@ pub fn probe(acts: Value) -> v1::RunStepRequest {
     v1::RunStepRequest { component: "probe".into(), input, ..Default::default() }
 }
 
+/// Returns a request for a tenant.
+pub fn for_tenant<T>(tenant: &str, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("palisade-tenant", tenant.parse().unwrap());
+    request
+}
+
 /// Returns a request that makes the agent `tester` do `acts`.
 pub fn asked(acts: Value) -> v1::RunStepRequest {
     v1::RunStepRequest { component: String::new(), agent: "tester".into(), ..probe(acts) }

@@ -12,10 +12,7 @@ use crate::{
     budget::Amounts,
     credentials::{AttachError, Attached, Scrubber, Signing},
     egress::{self, Attachment, BodyError, Outgoing, RequestBody, headers},
-    lifecycle::{
-        TENANT,
-        denial::{invalid, unavailable},
-    },
+    lifecycle::denial::{invalid, unavailable},
     step::{CallError, Effect, FIXED, Piece},
     worker::Upload,
 };
@@ -135,7 +132,7 @@ impl Exchange<'_> {
             // What is encoded cannot be scrubbed.
             request.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
-        let (tenant, timeouts) = (TENANT.to_owned(), self.timeouts());
+        let (tenant, timeouts) = (self.execution().step.tenant.name.to_string(), self.timeouts());
         Ok(Outgoing { tenant, route, request, timeouts, attachment, body, repeatable })
     }
 }
