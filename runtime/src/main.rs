@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use palisade::{cli, compile, work};
+use palisade::{cli, compile, jail, work};
 
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     match arguments.command {
-        cli::Command::Worker => jailed(work::work()),
+        cli::Command::Worker => jailed(work::work(|jail, prepare| jail::enter(jail, prepare).map(|((), walls)| walls))),
         cli::Command::Compile => jailed(compile::compile()),
         command => cli::run(command, arguments.common),
     }

@@ -17,25 +17,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     host::{Gate, Outlet, Trees},
-    jail::{self, Access, Jail, Role},
+    jail::{Access, Jail, JailError, Role},
     sandbox::{self, Runner, Ways},
     step::{FIXED, StepSpec},
     wire::{self, EVENT_WINDOW, FromWorker, Outbox, ToWorker, Wall, WireError, WorkerSetup},
 };
 
+/// How a worker enters its jail: [`jail::enter`], but for tests that take a wall away. Calls what it is given once
+/// nothing is inherited any more and while files can still be opened; returns the walls that stand.
+pub type Enter = fn(&Jail, &mut dyn FnMut()) -> Result<Vec<Wall>, JailError>;
+
 /// Runs the worker until the daemon closes the socket, which is its standard input.
-pub fn work() -> anyhow::Result<()> {
+pub fn work(enter: Enter) -> anyhow::Result<()> {
     die_of_panics();
     let setup = read_setup()?;
-    let jail = jail_of(&setup);
     // The engine maps its pool and opens its page map while that is still possible.
     let prepare = || -> anyhow::Result<_> {
         let engine = sandbox::worker_engine(setup.slots, setup.memory_bytes_max)?;
         let hash = sandbox::engine_hash()?;
         Ok((Runner::new(engine, setup.artifacts.join(&hash))?, hash, socket()?))
     };
-    let (prepared, walls) = jail::enter(&jail, prepare)?;
-    let (runner, engine, socket) = prepared?;
+    let mut prepared = None;
+    let walls = enter(&jail_of(&setup), &mut || prepared = Some(prepare()))?;
+    let (runner, engine, socket) = prepared.context("the jail was entered unprepared")??;
     // From here on, nothing that the guest or the daemon does can open the jail again.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // As a task of its own: what `block_on` polls runs beside the threads that steps run on, a hop away.
@@ -131,7 +135,8 @@ async fn run(
     }
 }
 
-fn jail_of(setup: &WorkerSetup) -> Jail {
+/// Returns the jail of a worker that is set up like this.
+pub fn jail_of(setup: &WorkerSetup) -> Jail {
     let read_only = setup.read_only.iter().chain([&setup.artifacts]).map(|path| (path.clone(), Access::ReadOnly));
     let read_write = setup.read_write.iter().map(|path| (path.clone(), Access::ReadWrite));
     // Every slot's memory at its largest, and what the process itself needs.
@@ -147,7 +152,8 @@ fn jail_of(setup: &WorkerSetup) -> Jail {
     }
 }
 
-fn read_setup() -> anyhow::Result<WorkerSetup> {
+/// Returns what the daemon says first.
+pub fn read_setup() -> anyhow::Result<WorkerSetup> {
     let mut socket = File::from(socket()?);
     match wire::read_blocking(&mut socket).context("palisade worker is started by `palisade serve`")? {
         ToWorker::Setup(setup) => Ok(setup),

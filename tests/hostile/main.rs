@@ -14,5 +14,6 @@ mod report;
 mod rig;
 mod scene;
 mod secrets;
+mod settings;
 mod sweep;
 mod table;

@@ -1,8 +1,10 @@
 //! A step that does what its input says: `{"acts": [{"read": "/etc/passwd"}, "spin"]}`. Each act's outcome, also a
 //! failure, is one line of the output; an act that cannot fail gracefully (a trap, a bomb) ends the step.
 
+// Only the sandbox has what these are for.
+#[cfg(target_os = "wasi")]
+mod files;
 mod gated;
-// Only the sandbox has what it is for.
 #[cfg_attr(not(target_os = "wasi"), allow(dead_code))]
 mod http;
 
@@ -125,6 +127,9 @@ enum Act {
         code: String,
         message: String,
     },
+    /// Acts on files, in WASI's own words.
+    #[cfg(target_os = "wasi")]
+    FileCases(Vec<files::Case>),
     #[serde(untagged)]
     Gated(Gated),
     #[serde(untagged)]
@@ -256,6 +261,8 @@ fn perform(act: Act) -> io::Result<String> {
         Act::Recurse => return Ok(recurse(0).to_string()),
         Act::Panic => panic!("the probe was told to panic"),
         Act::Exit(code) => std::process::exit(code),
+        #[cfg(target_os = "wasi")]
+        Act::FileCases(cases) => return Ok(serde_json::to_string(&files::all(&cases))?),
         Act::Fail { .. } | Act::Gated(_) | Act::Http(_) => {}
     }
     done
