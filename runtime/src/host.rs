@@ -4,6 +4,7 @@
 //! `docs/adding-a-host-interface.md`.
 
 pub mod bindings;
+mod clocks;
 mod events;
 mod exchange;
 mod file_stream;
@@ -12,7 +13,10 @@ mod filesystem;
 mod gate;
 mod http;
 mod memory;
+mod objects;
+mod poll;
 mod quota;
+pub mod random;
 mod sockets;
 mod stdio;
 mod tools;
@@ -21,13 +25,13 @@ use bindings::palisade;
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime_wasi::{
     cli::{WasiCli, WasiCliView as _},
-    clocks::{WasiClocks, WasiClocksView as _},
     p2::bindings as wasi,
     random::WasiRandom,
 };
 use wasmtime_wasi_http::{WasiHttp, p2::bindings as wasi_http};
 use wasmtime_wasi_io::bindings::wasi::io;
 
+pub use clocks::Clock;
 pub use events::{EventSink, Exceeded, Outlet};
 pub use files::{Files, Trees};
 pub use gate::Gate;
@@ -141,17 +145,14 @@ pub const POWERS: &[Power] = &[
     Power {
         word: "clocks",
         interfaces: &["wasi:clocks/wall-clock", "wasi:clocks/monotonic-clock"],
-        reach: "the time, and sleeping up to the step's timeout",
-        way: Way::Pure("it tells the time and waits, inside the step's deadline"),
-        link: |l| {
-            wasi::clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, StepState::clocks)?;
-            wasi::clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, StepState::clocks)
-        },
+        reach: "the step's own time, and sleeping up to the step's timeout",
+        way: Way::Pure("its time follows from the step's start and fuel, and it waits inside the step's deadline"),
+        link: clocks::link,
     },
     Power {
         word: "random",
         interfaces: &["wasi:random/random", "wasi:random/insecure", "wasi:random/insecure-seed"],
-        reach: "random bytes",
+        reach: "bytes that follow from the step's seed",
         way: Way::Pure("it computes"),
         link: |l| {
             wasi::random::random::add_to_linker::<_, WasiRandom>(l, StepState::random)?;
@@ -166,7 +167,7 @@ pub const POWERS: &[Power] = &[
         way: Way::Pure("it moves what the other powers opened"),
         link: |l| {
             io::error::add_to_linker::<_, HasIo>(l, StepState::table)?;
-            io::poll::add_to_linker::<_, HasIo>(l, StepState::table)?;
+            poll::link(l)?;
             io::streams::add_to_linker::<_, HasIo>(l, StepState::table)
         },
     },

@@ -7,6 +7,7 @@ mod limiter;
 mod meter;
 mod run;
 mod state;
+mod turn;
 
 pub use compile::compile;
 pub use engine::{ENGINE, configuration, engine_hash, worker_engine};

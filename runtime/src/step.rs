@@ -16,4 +16,4 @@ pub use http::{BODY_WINDOW_BYTES, Headers, HttpRequest, HttpResponse, PIECE_BYTE
 pub use limits::{BadLimit, FIELD_BYTES, FIXED, Fixed, Range, StepLimits};
 pub use name::{BadName, Name, ToolName, Version};
 pub use outcome::{Event, Failure, Level, Outcome, Stream, Usage};
-pub use spec::{Kind, Mount, Quota, StepSpec, Task, ToolDescription};
+pub use spec::{Kind, Mount, Origin, Quota, StepSpec, Task, ToolDescription};

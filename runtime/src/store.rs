@@ -36,8 +36,17 @@ use crate::durable;
 
 /// Returns 128 random bits as hex digits: a name that nobody can guess or has used.
 pub fn random_id() -> String {
-    let mut bits = [0; 16];
+    random::<16>().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns 256 random bits: what a step's own random bytes are made of if its caller does not say.
+pub fn random_seed() -> [u8; 32] {
+    random()
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bits = [0; N];
     // Only a kernel without random numbers fails here; then uniqueness is left to the caller's checks.
     let _ = rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty());
-    bits.iter().map(|byte| format!("{byte:02x}")).collect()
+    bits
 }

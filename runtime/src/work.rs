@@ -86,9 +86,9 @@ async fn read_requests(runner: Arc<Runner>, mut reader: OwnedReadHalf, frames: O
                 drop(running);
                 tokio::spawn(run(runner.clone(), step, *spec, ways, cancel, frames.clone(), steps.clone()));
             }
-            Ok(ToWorker::Answer { step, call, answer }) => {
+            Ok(ToWorker::Answer { step, call, at_ms, answer }) => {
                 if let Some(running) = lock().get(&step) {
-                    running.ways.gate.answer(call, answer);
+                    running.ways.gate.answer(call, at_ms, answer);
                 }
             }
             Ok(ToWorker::Body { step, call, piece }) => {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use palisade::host::{POWERS, Way};
+use palisade::host::{POWERS, Way, power_of};
 use palisade_proto::v1::{self, Effect};
 use serde_json::{Value, json};
 
@@ -58,8 +58,11 @@ fn every_function_that_is_linked_passes_the_gate_or_is_pure_for_a_reason() {
     for (file, text) in crate::tidy::runtime() {
         let links = ["add_to_linker", "func_wrap", "func_new", "LinkerInstance"];
         let linked = links.iter().any(|link| text.contains(link));
-        let home = ["host.rs", "host/sockets.rs"].contains(&file.as_str());
+        let home = ["host.rs", "host/clocks.rs", "host/poll.rs", "host/sockets.rs"].contains(&file.as_str());
         assert!(!linked || home, "{file} links something outside the list of powers");
+        for name in text.split(".instance(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(power_of(name).is_some(), "{file} links {name}, which is of no power");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod cli_governed;
 mod commands;
 mod components;
 mod credentials;
+mod determinism;
 mod disk_full;
 mod docs;
 mod environment;

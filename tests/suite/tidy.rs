@@ -50,6 +50,7 @@ const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("seccompiler", &["jail"]),
     ("clap", &["cli", "main.rs"]),
     ("wasmparser", &["sandbox"]),
+    ("chacha20", &["host"]),
     ("postcard", &["wire"]),
     ("cedar_policy", &["policy"]),
     ("rusqlite", &["journal", "memory"]),

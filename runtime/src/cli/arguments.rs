@@ -175,6 +175,13 @@ pub struct Run {
     /// Wall-clock time: seconds, or with ms, s, m or h.
     #[arg(long, value_parser = milliseconds, allow_hyphen_values = true)]
     pub timeout: Option<i64>,
+    /// What its random bytes follow from: 64 hex digits, as `accepted` of an earlier run and the journal say. Drawn if not
+    /// given.
+    #[arg(long, value_name = "HEX", value_parser = seed)]
+    pub seed: Option<Seed>,
+    /// What the time is to it when it begins, for example 2026-11-21T12:00:00Z. Now if not given.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub start_time: Option<prost_types::Timestamp>,
     /// Of the agent's tools, leave it only this one. Can be repeated; memory spaces are then left out, too, unless
     /// --only-space names them.
     #[arg(long, value_name = "NAME")]
@@ -288,6 +295,23 @@ pub enum Config {
         #[arg(long, conflicts_with = "file")]
         sample: bool,
     },
+}
+
+/// The bytes of a seed.
+#[derive(Debug, Clone)]
+pub struct Seed(pub Vec<u8>);
+
+fn seed(text: &str) -> Result<Seed, String> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?));
+    match pairs.collect::<Option<Vec<u8>>>() {
+        Some(bytes) if bytes.len() == 32 => Ok(Seed(bytes)),
+        _ => Err("expected 64 hex digits".into()),
+    }
+}
+
+fn time(text: &str) -> Result<prost_types::Timestamp, String> {
+    text.parse().map_err(|_| "expected a time as in 2026-11-21T12:00:00Z".into())
 }
 
 fn bytes(text: &str) -> Result<i64, String> {

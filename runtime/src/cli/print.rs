@@ -80,6 +80,9 @@ pub fn message(message: &Message) -> Value {
             if !accepted.agent.is_empty() {
                 json["agent"] = accepted.agent.clone().into();
             }
+            // What `--seed` and `--start-time` take to run it again.
+            json["seed"] = accepted.seed.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+            json["start_time"] = accepted.start_time.as_ref().map(ToString::to_string).into();
             json!({ "accepted": json })
         }
         Message::Event(event) => json!({ "event": self::event(event) }),

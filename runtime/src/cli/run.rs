@@ -56,6 +56,8 @@ pub async fn run(arguments: arguments::Run, common: &Common) -> Result<ExitCode,
         job: arguments.job.unwrap_or_default(),
         budget: None,
         narrow,
+        seed: arguments.seed.map(|seed| seed.0),
+        start_time: arguments.start_time,
     };
     let ended = tokio::select! {
         ended = follow(&client, request, common) => Some(ended),

@@ -1,60 +1,37 @@
-//! `filesystem`: streams from and into files. They hold the file's handle, write under the quota of its tree, and keep
-//! pace.
+//! `filesystem`: streams from and into files. They hold the file's handle and write under the quota of its tree. Files are
+//! local: each call is done when it returns, so that a guest cannot see how long it took.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult,
 };
 
 use super::quota::Handle;
 
-/// How long a guest may keep its thread with host calls, which burn no fuel.
-const STINT: Duration = Duration::from_millis(5);
-
-/// Gives the thread away now and then.
-#[derive(Default)]
-pub struct Pace(Option<Instant>);
-
-impl Pace {
-    /// Yields if the last yield was a while ago.
-    pub async fn step(&mut self) {
-        let since = *self.0.get_or_insert_with(Instant::now);
-        if since.elapsed() > STINT {
-            tokio::task::yield_now().await;
-            self.0 = Some(Instant::now());
-        }
-    }
-}
-
 /// A stream from a file.
 pub struct FileReader {
     inner: DynInputStream,
     /// A file that was deleted is on the disk for as long as it is read.
     _handle: Option<Arc<Handle>>,
-    pace: Pace,
 }
 
 impl FileReader {
     /// Returns `inner`, which holds `handle`.
     pub fn new(inner: DynInputStream, handle: Option<Arc<Handle>>) -> Self {
-        Self { inner, _handle: handle, pace: Pace::default() }
+        Self { inner, _handle: handle }
     }
 }
 
 #[async_trait::async_trait]
 impl InputStream for FileReader {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
-        self.inner.read(size)
-    }
-
-    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
-        self.pace.step().await;
-        self.inner.blocking_read(size).await
+        if size == 0 {
+            return Ok(Bytes::new());
+        }
+        self.inner.blocking_read(size).now_or_never().unwrap_or_else(waits)
     }
 
     async fn cancel(&mut self) {
@@ -64,10 +41,7 @@ impl InputStream for FileReader {
 
 #[async_trait::async_trait]
 impl Pollable for FileReader {
-    async fn ready(&mut self) {
-        self.pace.step().await;
-        self.inner.ready().await
-    }
+    async fn ready(&mut self) {}
 }
 
 /// A stream into a file, charged before it writes.
@@ -76,13 +50,12 @@ pub struct FileWriter {
     handle: Option<Arc<Handle>>,
     /// Where the next byte goes; `None` is the end of the file.
     at: Option<u64>,
-    pace: Pace,
 }
 
 impl FileWriter {
     /// Returns `inner`, which writes from `at` on, or to the end if that is `None`, under the quota of `handle`.
     pub fn new(inner: DynOutputStream, handle: Option<Arc<Handle>>, at: Option<u64>) -> Self {
-        Self { inner, handle, at, pace: Pace::default() }
+        Self { inner, handle, at }
     }
 
     fn charge(&mut self, bytes: usize) -> StreamResult<()> {
@@ -100,13 +73,7 @@ impl FileWriter {
 impl OutputStream for FileWriter {
     fn write(&mut self, data: Bytes) -> StreamResult<()> {
         self.charge(data.len())?;
-        self.inner.write(data)
-    }
-
-    async fn blocking_write_and_flush(&mut self, data: Bytes) -> StreamResult<()> {
-        self.pace.step().await;
-        self.charge(data.len())?;
-        self.inner.blocking_write_and_flush(data).await
+        self.inner.blocking_write_and_flush(data).now_or_never().unwrap_or_else(waits)
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -124,8 +91,10 @@ impl OutputStream for FileWriter {
 
 #[async_trait::async_trait]
 impl Pollable for FileWriter {
-    async fn ready(&mut self) {
-        self.pace.step().await;
-        self.inner.ready().await
-    }
+    async fn ready(&mut self) {}
+}
+
+/// With `allow_blocking_current_thread`, wasmtime-wasi does what it does to a file at once.
+fn waits<T>() -> StreamResult<T> {
+    Err(StreamError::trap("a file kept its guest waiting"))
 }

@@ -7,42 +7,56 @@ use wasmtime_wasi::{
     filesystem::{Descriptor, WasiFilesystemCtx, WasiFilesystemCtxView},
     p2::{
         DynOutputStream, FsError, FsResult,
-        bindings::filesystem::types::{DescriptorStat, DescriptorType, ErrorCode, HostDescriptor as _, PathFlags},
+        bindings::{
+            clocks::wall_clock::Datetime,
+            filesystem::types::{
+                DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, HostDescriptor as _, MetadataHashValue,
+                PathFlags,
+            },
+        },
     },
 };
 
 use super::{
-    file_stream::{FileWriter, Pace},
+    file_stream::FileWriter,
+    objects::{Object, Objects},
     quota::{Entry, FileId, Full, Handle, Tree},
 };
 use crate::step::Mount;
 
-/// The writable trees of a step, by their paths on the host. A tool that the step calls shares them.
+/// The writable trees of a step, by their paths on the host, and the numbers of its files. A tool that the step calls
+/// shares them.
 #[derive(Clone, Default)]
-pub struct Trees(HashMap<PathBuf, Tree>);
+pub struct Trees {
+    writable: HashMap<PathBuf, Tree>,
+    objects: Objects,
+}
 
 impl Trees {
     /// Returns the writable trees of `mounts`: those that the caller has are the caller's.
     pub fn of(mounts: &[Mount], caller: Option<&Self>) -> Self {
         let tree = |mount: &Mount| {
             let quota = mount.writable?;
-            let shared = caller.and_then(|caller| caller.0.get(&mount.host_path).cloned());
+            let shared = caller.and_then(|caller| caller.writable.get(&mount.host_path).cloned());
             Some((mount.host_path.clone(), shared.unwrap_or_else(|| Tree::new(quota, mount.shared))))
         };
-        Self(mounts.iter().filter_map(tree).collect())
+        let objects = caller.map(|caller| caller.objects.clone()).unwrap_or_default();
+        Self { writable: mounts.iter().filter_map(tree).collect(), objects }
     }
 }
 
 /// What the guest's descriptors stand for. One for each step.
-#[derive(Default)]
 pub struct Files {
+    seed: [u8; 32],
+    /// Of every file, to the guest.
+    time: Datetime,
+    objects: Objects,
     /// Writable mounts by the path at which the guest sees them.
     pub(super) trees: HashMap<String, Tree>,
     /// Descriptors below a writable mount.
     pub(super) open: HashMap<u32, Open>,
     /// Live directory streams.
     pub(super) listings: usize,
-    pace: Pace,
 }
 
 pub(super) struct Open {
@@ -51,11 +65,20 @@ pub(super) struct Open {
     pub(super) handle: Option<Arc<Handle>>,
 }
 
+/// A directory stream: what is left of a listing, from its end.
+pub(super) struct Listing(pub(super) Vec<FsResult<DirectoryEntry>>);
+
 impl Files {
+    /// Returns the files of a step that begins at `time`.
+    pub fn new(seed: [u8; 32], time: Datetime, trees: &Trees) -> Self {
+        let objects = trees.objects.clone();
+        Self { seed, time, objects, trees: HashMap::new(), open: HashMap::new(), listings: 0 }
+    }
+
     /// Adds a mount, if it is writable.
     pub fn add(&mut self, mount: &Mount, trees: &Trees) {
         if mount.writable.is_some()
-            && let Some(tree) = trees.0.get(&mount.host_path)
+            && let Some(tree) = trees.writable.get(&mount.host_path)
         {
             self.trees.insert(mount.guest_path.clone(), tree.clone());
         }
@@ -96,10 +119,40 @@ impl View<'_> {
         self.files.open.get(&fd.rep()).and_then(|open| open.handle.clone())
     }
 
-    /// Lets other steps run, and the clock be looked at, between two calls: files are read and written on the thread
-    /// that runs the guest, and burn no fuel.
-    pub(super) async fn pace(&mut self) {
-        self.files.pace.step().await;
+    /// Returns what a guest sees of a file: nothing that is another's doing, or its disk's.
+    pub(super) fn shown(&self, stat: DescriptorStat) -> DescriptorStat {
+        let is_directory = stat.type_ == DescriptorType::Directory;
+        let (link_count, size) = if is_directory { (1, 0) } else { (stat.link_count, stat.size) };
+        let time = Some(self.files.time);
+        DescriptorStat {
+            link_count,
+            size,
+            data_access_timestamp: time,
+            data_modification_timestamp: time,
+            status_change_timestamp: time,
+            ..stat
+        }
+    }
+
+    /// Returns what stands for a file that has this identity on the host.
+    pub(super) fn object_hash(&self, id: FileId) -> FsResult<MetadataHashValue> {
+        let number = self.files.objects.number(id).map_err(FsError::trap)?;
+        Ok(self.hash(Object::Numbered(number)))
+    }
+
+    /// Returns what stands for a file that is open and that no directory names.
+    pub(super) fn deleted_hash(&self, fd: &Fd) -> MetadataHashValue {
+        self.hash(Object::Deleted(fd.rep()))
+    }
+
+    fn hash(&self, object: Object) -> MetadataHashValue {
+        let (lower, upper) = object.hash(&self.files.seed);
+        MetadataHashValue { lower, upper }
+    }
+
+    /// Forgets a file whose last name is gone.
+    pub(super) fn forget(&self, id: FileId) {
+        self.files.objects.forget(id);
     }
 
     /// Returns what stands at a path, or `None` if nothing does.
@@ -121,6 +174,9 @@ impl View<'_> {
     /// Gives back what a name freed that is no longer there. `stat` and `id` are of before.
     pub(super) fn freed(&mut self, tree: &Tree, stat: &DescriptorStat, id: FileId) {
         tree.remove_entry();
+        if stat.type_ == DescriptorType::Directory || stat.link_count <= 1 {
+            self.forget(id);
+        }
         if stat.type_ == DescriptorType::RegularFile && stat.link_count <= 1 {
             tree.unlink(id, stat.size);
         }

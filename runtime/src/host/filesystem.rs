@@ -1,4 +1,5 @@
-//! `filesystem`: wasmtime-wasi's own, with a quota before each change and no way to devices, FIFOs and sockets.
+//! `filesystem`: wasmtime-wasi's own, with a quota before each change, no way to devices, FIFOs and sockets, and nothing in
+//! its answers that is another on another disk or another day.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use wasmtime_wasi::p2::{
 use super::{
     Exceeded,
     file_stream::FileReader,
-    files::{Fd, Open, View, again, entry, full, keep},
+    files::{Fd, Listing, Open, View, again, entry, full, keep},
     quota::Full,
 };
 use crate::step::FIXED;
@@ -54,7 +55,6 @@ impl types::HostDescriptor for View<'_> {
         open_flags: OpenFlags,
         flags: DescriptorFlags,
     ) -> FsResult<Fd> {
-        self.pace().await;
         let before = self.found(&fd, path_flags, &path).await?;
         // Opening a FIFO would block this thread; a device or a socket is a way out.
         let special = |stat: &DescriptorStat| {
@@ -95,7 +95,6 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn write(&mut self, fd: Fd, data: Vec<u8>, offset: u64) -> FsResult<u64> {
-        self.pace().await;
         if let Some(handle) = self.handle(&fd) {
             handle.write(offset, data.len() as u64).map_err(full)?;
         }
@@ -120,19 +119,25 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<ReaddirIterator>> {
-        self.pace().await;
         // Each holds its whole listing.
         if self.files.listings as u64 == FIXED.directory_streams {
             let exceeded = Exceeded { limit: "directory_streams", value: FIXED.directory_streams };
             return Err(FsError::trap(exceeded));
         }
         let stream = self.wasi().read_directory(fd).await?;
+        let mut entries: Vec<_> = self.table.delete(stream)?.into_iter().collect();
+        // By their bytes, the last first; what has no name in UTF-8 comes at the end.
+        entries.sort_by(|a, b| match (a, b) {
+            (Ok(a), Ok(b)) => b.name.cmp(&a.name),
+            (a, b) => a.is_ok().cmp(&b.is_ok()),
+        });
+        let listing = self.table.push(Listing(entries))?;
         self.files.listings += 1;
-        Ok(stream)
+        // To the guest's side of it they are all directory streams; what it holds is for `read_directory_entry` to know.
+        Ok(Resource::new_own(listing.rep()))
     }
 
     async fn set_size(&mut self, fd: Fd, size: u64) -> FsResult<()> {
-        self.pace().await;
         if let Some(handle) = self.handle(&fd) {
             handle.set_bytes(size).map_err(full)?;
         }
@@ -140,7 +145,6 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn create_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
-        self.pace().await;
         let entry = entry(self.tree(&fd).as_ref())?;
         self.wasi().create_directory_at(fd, path).await?;
         keep(entry);
@@ -148,7 +152,6 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn symlink_at(&mut self, fd: Fd, target: String, path: String) -> FsResult<()> {
-        self.pace().await;
         let entry = entry(self.tree(&fd).as_ref())?;
         self.wasi().symlink_at(fd, target, path).await?;
         keep(entry);
@@ -156,7 +159,6 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn link_at(&mut self, fd: Fd, flags: PathFlags, path: String, new_fd: Fd, new_path: String) -> FsResult<()> {
-        self.pace().await;
         let (tree, new_tree) = (self.tree(&fd), self.tree(&new_fd));
         if let (Some(tree), Some(new_tree)) = (&tree, &new_tree)
             && !tree.is(new_tree)
@@ -170,7 +172,6 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn unlink_file_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
-        self.pace().await;
         let Some(tree) = self.tree(&fd) else { return self.wasi().unlink_file_at(fd, path).await };
         let stat = self.wasi().stat_at(again(&fd), PathFlags::empty(), path.clone()).await?;
         let id = self.id(&fd, PathFlags::empty(), &path).await?;
@@ -180,17 +181,15 @@ impl types::HostDescriptor for View<'_> {
     }
 
     async fn remove_directory_at(&mut self, fd: Fd, path: String) -> FsResult<()> {
-        self.pace().await;
-        let tree = self.tree(&fd);
+        let Some(tree) = self.tree(&fd) else { return self.wasi().remove_directory_at(fd, path).await };
+        let id = self.id(&fd, PathFlags::empty(), &path).await?;
         self.wasi().remove_directory_at(fd, path).await?;
-        if let Some(tree) = tree {
-            tree.remove_entry();
-        }
+        tree.remove_entry();
+        self.forget(id);
         Ok(())
     }
 
     async fn rename_at(&mut self, fd: Fd, path: String, new_fd: Fd, new_path: String) -> FsResult<()> {
-        self.pace().await;
         let (Some(tree), Some(new_tree)) = (self.tree(&fd), self.tree(&new_fd)) else {
             return self.wasi().rename_at(fd, path, new_fd, new_path).await;
         };
@@ -215,32 +214,26 @@ impl types::HostDescriptor for View<'_> {
     // What changes no quota is wasmtime-wasi's alone.
 
     async fn advise(&mut self, fd: Fd, offset: u64, length: u64, advice: types::Advice) -> FsResult<()> {
-        self.pace().await;
         self.wasi().advise(fd, offset, length, advice).await
     }
 
     async fn sync_data(&mut self, fd: Fd) -> FsResult<()> {
-        self.pace().await;
         self.wasi().sync_data(fd).await
     }
 
     async fn sync(&mut self, fd: Fd) -> FsResult<()> {
-        self.pace().await;
         self.wasi().sync(fd).await
     }
 
     async fn get_flags(&mut self, fd: Fd) -> FsResult<DescriptorFlags> {
-        self.pace().await;
         self.wasi().get_flags(fd).await
     }
 
     async fn get_type(&mut self, fd: Fd) -> FsResult<DescriptorType> {
-        self.pace().await;
         self.wasi().get_type(fd).await
     }
 
     async fn set_times(&mut self, fd: Fd, accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()> {
-        self.pace().await;
         self.wasi().set_times(fd, accessed, modified).await
     }
 
@@ -252,54 +245,54 @@ impl types::HostDescriptor for View<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
-        self.pace().await;
         self.wasi().set_times_at(fd, flags, path, accessed, modified).await
     }
 
     async fn read(&mut self, fd: Fd, length: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
-        self.pace().await;
         self.wasi().read(fd, length, offset).await
     }
 
     async fn stat(&mut self, fd: Fd) -> FsResult<DescriptorStat> {
-        self.pace().await;
-        self.wasi().stat(fd).await
+        let stat = self.wasi().stat(fd).await?;
+        Ok(self.shown(stat))
     }
 
     async fn stat_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
-        self.pace().await;
-        self.wasi().stat_at(fd, flags, path).await
+        let stat = self.wasi().stat_at(fd, flags, path).await?;
+        Ok(self.shown(stat))
     }
 
     async fn readlink_at(&mut self, fd: Fd, path: String) -> FsResult<String> {
-        self.pace().await;
         self.wasi().readlink_at(fd, path).await
     }
 
     async fn is_same_object(&mut self, a: Fd, b: Fd) -> wasmtime::Result<bool> {
-        self.pace().await;
         self.wasi().is_same_object(a, b).await
     }
 
     async fn metadata_hash(&mut self, fd: Fd) -> FsResult<MetadataHashValue> {
-        self.pace().await;
-        self.wasi().metadata_hash(fd).await
+        if self.wasi().stat(again(&fd)).await?.link_count == 0 {
+            return Ok(self.deleted_hash(&fd));
+        }
+        let hash = self.wasi().metadata_hash(fd).await?;
+        self.object_hash((hash.lower, hash.upper))
     }
 
     async fn metadata_hash_at(&mut self, fd: Fd, flags: PathFlags, path: String) -> FsResult<MetadataHashValue> {
-        self.pace().await;
-        self.wasi().metadata_hash_at(fd, flags, path).await
+        let id = self.id(&fd, flags, &path).await?;
+        self.object_hash(id)
     }
 }
 
 impl types::HostDirectoryEntryStream for View<'_> {
     async fn read_directory_entry(&mut self, stream: Resource<ReaddirIterator>) -> FsResult<Option<DirectoryEntry>> {
-        self.pace().await;
-        self.wasi().read_directory_entry(stream).await
+        let listing = Resource::<Listing>::new_borrow(stream.rep());
+        self.table.get_mut(&listing)?.0.pop().transpose()
     }
 
     fn drop(&mut self, stream: Resource<ReaddirIterator>) -> wasmtime::Result<()> {
         self.files.listings = self.files.listings.saturating_sub(1);
-        types::HostDirectoryEntryStream::drop(&mut self.wasi(), stream)
+        self.table.delete(Resource::<Listing>::new_own(stream.rep()))?;
+        Ok(())
     }
 }

@@ -34,11 +34,15 @@ struct Inner {
     requests: Arc<Semaphore>,
     /// Why the last request that failed did.
     why: Mutex<Option<CallError>>,
+    /// When the daemon gave the latest answer that the guest has, in milliseconds after the step's start.
+    answered_ms: AtomicU64,
+    /// When the latest response over HTTP began, which the guest may not have looked at.
+    responded_ms: AtomicU64,
 }
 
 /// What a call waits for.
 enum Waiting {
-    Answer(oneshot::Sender<Result<Answer, CallError>>),
+    Answer(oneshot::Sender<(u64, Result<Answer, CallError>)>),
     /// A response, and its body.
     Response(Receiving),
 }
@@ -53,6 +57,8 @@ impl Gate {
             waiting: Mutex::default(),
             requests: Arc::new(Semaphore::new(FIXED.requests_under_way as usize)),
             why: Mutex::default(),
+            answered_ms: AtomicU64::new(0),
+            responded_ms: AtomicU64::new(0),
         }))
     }
 
@@ -63,7 +69,19 @@ impl Gate {
         self.waiting().insert(call, Waiting::Answer(answer));
         let _unanswered = Unanswered { gate: self, call };
         self.send(&FromWorker::Call { step: self.0.step, call, asked }).await.map_err(wasmtime::Error::new)?;
-        answered.await.map_err(wasmtime::Error::new)
+        let (at_ms, answer) = answered.await.map_err(wasmtime::Error::new)?;
+        self.0.answered_ms.fetch_max(at_ms, Ordering::Relaxed);
+        Ok(answer)
+    }
+
+    /// Returns when the daemon gave the latest answer that the guest has, in milliseconds after the step's start.
+    pub fn answered_ms(&self) -> u64 {
+        self.0.answered_ms.load(Ordering::Relaxed)
+    }
+
+    /// The guest looks whether a response has come.
+    pub fn notice_responses(&self) {
+        self.0.answered_ms.fetch_max(self.0.responded_ms.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Makes an HTTP request. Waits while the guest has as many under way as it can have.
@@ -87,14 +105,15 @@ impl Gate {
         Ok(exchange)
     }
 
-    /// Takes an answer from the daemon.
-    pub fn answer(&self, call: u64, answer: Result<Answer, CallError>) {
+    /// Takes an answer from the daemon, given so many milliseconds after the step's start.
+    pub fn answer(&self, call: u64, at_ms: u64, answer: Result<Answer, CallError>) {
         let mut waiting = self.waiting();
         match waiting.remove(&call) {
             // Fails if the guest stopped waiting.
-            Some(Waiting::Answer(sender)) => drop(sender.send(answer)),
+            Some(Waiting::Answer(sender)) => drop(sender.send((at_ms, answer))),
             Some(Waiting::Response(mut receiving)) => {
                 let begins = answer.is_ok();
+                self.0.responded_ms.fetch_max(at_ms, Ordering::Relaxed);
                 receiving.head(answer);
                 if begins {
                     waiting.insert(call, Waiting::Response(receiving));

@@ -24,8 +24,8 @@ pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &C
                 Next::Call(call, asked, bodies) => under_way.push({
                     let handle = handle.clone();
                     async move {
-                    let answer = gate::pass(execution, handle.step(), asked, bodies).await;
-                    handle.answer(call, answer).await;
+                    let (at_ms, answer) = gate::pass(execution, handle.step(), asked, bodies).await;
+                    handle.answer(call, at_ms, answer).await;
                     }
                 }),
                 Next::Ended(outcome, usage) => return (outcome, usage),

@@ -14,7 +14,7 @@ use super::{Lifecycle, Tenant, denial::unavailable, grant::Grant, labels::Labels
 use crate::{
     budget::Account,
     policy::{AgentFacts, BudgetLeft, Surroundings},
-    step::{CallError, Event, Name},
+    step::{CallError, Event, Name, Origin},
     store::{Agent, Lease},
     telemetry::Context,
 };
@@ -55,6 +55,9 @@ pub struct Execution {
     pub via: String,
     /// Tools around this.
     pub depth: u32,
+    /// What its random bytes and its clocks are made of.
+    pub origin: Origin,
+    pub started: Instant,
     pub deadline: Instant,
     /// Its span.
     pub context: Context,
@@ -73,6 +76,11 @@ impl StepFacts {
 }
 
 impl Execution {
+    /// Returns the milliseconds since the guest was started.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
     /// Returns what policy knows of the agent, if there is one.
     pub fn agent_facts(&self) -> Option<AgentFacts> {
         self.step.agent.as_deref().map(agent_facts)

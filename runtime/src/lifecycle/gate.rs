@@ -24,7 +24,7 @@ use super::{
 use crate::{
     budget::{Amounts, Exhausted, Reservation},
     journal::{JournalError, Kind, Payload},
-    step::{Answer, Call, CallError, Effect, Exhaustion, Failure, Name},
+    step::{Answer, Call, CallError, Effect, Exhaustion, Failure, Name, Origin},
     telemetry::{self, Span},
     worker::Bodies,
 };
@@ -37,6 +37,8 @@ const REFUSED_BYTES_MAX: usize = 4 << 10;
 pub struct Permit<'a> {
     execution: &'a Execution,
     call: u64,
+    /// When its intent was recorded, in milliseconds after the guest's start.
+    at_ms: u64,
     context: telemetry::Context,
     /// Taken when it is settled.
     open: Option<Open>,
@@ -72,22 +74,26 @@ struct Approved {
 }
 
 /// Does one host call of `execution`, which the worker knows as `worker_step`. Of a request over HTTP, `bodies` carry
-/// what is said before the answer, which then is the end.
+/// what is said before the answer, which then is the end. Returns the answer, and when it was given, in milliseconds
+/// after the guest's start: that moment is in the record, and is what the guest's clock says next.
 pub async fn pass(
     execution: &Execution,
     worker_step: u64,
     asked: Call,
     bodies: Option<Bodies>,
-) -> Result<Answer, CallError> {
+) -> (u64, Result<Answer, CallError>) {
     let mut passage = Passage::begin(execution, &asked);
     let Approved { act, verdict, reservation } = match passage.approve(asked) {
         Ok(approved) => approved,
-        Err((error, verdict)) => return Err(passage.refuse(error, verdict).await),
+        Err((error, verdict)) => {
+            let (at_ms, error) = passage.refuse(error, verdict).await;
+            return (at_ms, Err(error));
+        }
     };
     let (started, power) = (passage.started, passage.power);
     let permit = match passage.intend(&act, &verdict, reservation).await {
         Ok(permit) => permit,
-        Err(error) => return Err(unrecorded(&error)),
+        Err(error) => return (execution.elapsed_ms(), Err(unrecorded(&error))),
     };
     let done = act.perform(&permit, worker_step, bodies).await;
     permit.settle(done, started, power, &verdict)
@@ -137,9 +143,11 @@ impl<'a> Passage<'a> {
     }
 
     /// Records that the call is refused. It costs the guest no more than the call itself, so not much of it is kept.
-    async fn refuse(mut self, error: CallError, verdict: Option<Verdict>) -> CallError {
+    async fn refuse(mut self, error: CallError, verdict: Option<Verdict>) -> (u64, CallError) {
         let failure = Failure::new(denial::code(&error), denial::message(&error));
+        let at_ms = self.execution.elapsed_ms();
         let mut body = self.about;
+        body["at_ms"] = json!(at_ms);
         body["error"] = denial::record(&error);
         if let Some(verdict) = &verdict {
             body["decision"] = verdict.record();
@@ -150,13 +158,13 @@ impl<'a> Passage<'a> {
         meters.host_call(self.power, telemetry::Decision::Deny, self.started.elapsed());
         self.payloads.retain(|payload| payload.bytes.len() <= REFUSED_BYTES_MAX);
         if let Err(lost) = self.execution.step.trail.room().await {
-            return unrecorded(&lost);
+            return (at_ms, unrecorded(&lost));
         }
         let context = self.span.context().clone();
         let note = Note { kind: Kind::Denial, call: Some(self.call), context: &context, body, payloads: self.payloads };
         match self.execution.step.trail.note_now(note, Some((self.span, None))) {
-            Ok(_) => error,
-            Err(lost) => unrecorded(&lost),
+            Ok(_) => (at_ms, error),
+            Err(lost) => (at_ms, unrecorded(&lost)),
         }
     }
 
@@ -167,7 +175,9 @@ impl<'a> Passage<'a> {
         verdict: &Verdict,
         reservation: Reservation,
     ) -> Result<Permit<'a>, JournalError> {
+        let at_ms = self.execution.elapsed_ms();
         let mut body = self.about;
+        body["at_ms"] = json!(at_ms);
         body["effect"] = json!(act.effect().as_str());
         body["decision"] = verdict.record();
         self.span.decided(verdict.telemetry());
@@ -177,7 +187,7 @@ impl<'a> Passage<'a> {
         let trail = &execution.step.trail;
         let permit = |span, intent, acting| {
             let open = Some(Open { span, reservation: Mutex::new(reservation), intent, acting });
-            Permit { execution, call, context: context.clone(), open }
+            Permit { execution, call, at_ms, context: context.clone(), open }
         };
         if act.effect() == Effect::Read {
             let intent = trail.note(note).await?;
@@ -212,6 +222,11 @@ impl<'a> Permit<'a> {
             open.intent.store(sequence, Ordering::Relaxed);
             open.acting = true;
         }
+    }
+
+    /// Returns what the random bytes and the clocks of a tool are made of that the call runs.
+    pub fn tool_origin(&self) -> Origin {
+        self.execution.origin.of_tool(self.call, self.at_ms)
     }
 
     /// Returns the span of the call.
@@ -261,13 +276,14 @@ impl<'a> Permit<'a> {
         started: Instant,
         power: &'static str,
         verdict: &Verdict,
-    ) -> Result<Answer, CallError> {
+    ) -> (u64, Result<Answer, CallError>) {
         let Done { used, usage, lost, about, kept, responded, result: replied } = done;
         let took = started.elapsed();
         let decision =
             if verdict.denied.is_some() { telemetry::Decision::WouldDeny } else { telemetry::Decision::Allow };
         self.execution.lifecycle.telemetry().meters().host_call(power, decision, took);
-        let mut body = json!({ "power": power, "used": used, "took_us": took.as_micros() as u64 });
+        let at_ms = self.execution.elapsed_ms();
+        let mut body = json!({ "power": power, "used": used, "took_us": took.as_micros() as u64, "at_ms": at_ms });
         if let (Value::Object(about), Some(body)) = (about, body.as_object_mut()) {
             body.extend(about);
         }
@@ -296,11 +312,11 @@ impl<'a> Permit<'a> {
         });
         let note = Note { kind: Kind::Outcome, call: Some(self.call), context: &self.context, body, payloads: kept };
         match self.execution.step.trail.note_now(note, span) {
-            Ok(_) => replied,
+            Ok(_) => (at_ms, replied),
             // The guest must not go on as if it were recorded.
             Err(error) => {
                 let message = format!("it was tried, and how it ended cannot be recorded: {error}");
-                Err(denial::failed("JOURNAL_UNAVAILABLE", message))
+                (at_ms, Err(denial::failed("JOURNAL_UNAVAILABLE", message)))
             }
         }
     }

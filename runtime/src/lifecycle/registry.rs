@@ -21,8 +21,8 @@ use crate::{
     manifest::{self, BadManifest, Difference, Manifest},
     policy::ToolFacts,
     step::{
-        BadLimit, Digest, Effect, Kind as ComponentKind, Name, Outcome, StepSpec, Task, ToolDescription, ToolName,
-        Version,
+        BadLimit, Digest, Effect, Kind as ComponentKind, Name, Origin, Outcome, StepSpec, Task, ToolDescription,
+        ToolName, Version,
     },
     store::{Agent, Component, ComponentError, Tool, VersionError, Versioned as _},
     worker::{Next, WorkerError},
@@ -255,6 +255,8 @@ impl Lifecycle {
             env: Vec::new(),
             mounts: Vec::new(),
             limits,
+            // It says the same of itself each time.
+            origin: Origin { seed: [0; 32], start_ms: 0 },
         };
         let mut running = self.workers().run(spec, None, Box::new(slot)).await?;
         let mut events = running.take_events();

@@ -1,10 +1,11 @@
 //! What a caller asks for, and whether it can be asked.
 
-use super::{grant::Narrowing, step::RunError};
+use super::{execution::unix_ms, grant::Narrowing, step::RunError};
 use crate::{
     config::{AskedBudget, AskedLimits},
     manifest::Manifest,
-    step::{BadName, FIXED, Name},
+    step::{BadName, FIXED, Name, Origin},
+    store::random_seed,
     telemetry::Context,
 };
 
@@ -29,6 +30,10 @@ pub struct StepRequest {
     pub limits: AskedLimits,
     pub budget: AskedBudget,
     pub narrow: Option<Narrowing>,
+    /// 32 bytes; drawn if there are none.
+    pub seed: Option<Vec<u8>>,
+    /// Milliseconds since 1970; now if there are none.
+    pub start_ms: Option<u64>,
 }
 
 /// A mount that a caller asks for.
@@ -46,6 +51,23 @@ pub fn optional_name(field: &'static str, text: &str) -> Result<Option<Name>, Ru
     }
     let name = text.parse().map_err(|e: BadName| RunError::Field { field, problem: e.to_string() })?;
     Ok(Some(name))
+}
+
+/// Returns what a step's random bytes and its clocks are made of: as asked, or drawn.
+pub fn origin(request: &StepRequest) -> Result<Origin, RunError> {
+    let field = |field, problem| Err(RunError::Field { field, problem });
+    let seed = match &request.seed {
+        None => random_seed(),
+        Some(seed) => match <[u8; 32]>::try_from(seed.as_slice()) {
+            Ok(seed) => seed,
+            Err(_) => return field("seed", format!("has {} bytes: a seed has 32", seed.len())),
+        },
+    };
+    let start_ms = request.start_ms.unwrap_or_else(unix_ms);
+    if start_ms > Origin::START_MS_MAX {
+        return field("start_time", "is after the year 9999".into());
+    }
+    Ok(Origin { seed, start_ms })
 }
 
 /// What a request leaves must be there.

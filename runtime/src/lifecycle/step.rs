@@ -20,7 +20,7 @@ use super::{
     grant::{Grant, narrowed_budget, narrowed_limits},
     jobs::JobHold,
     labels::JOINED,
-    request::{StepRequest, check_narrowing, check_sizes, optional_name},
+    request::{StepRequest, check_narrowing, check_sizes, optional_name, origin},
     trail::{self, Note, Trail},
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     manifest::Manifest,
     policy::{BudgetLeft, Question, Surroundings},
     step::{
-        BadLimit, Denial, Digest, FIXED, Kind as ComponentKind, Mount, Name, Outcome, Quota, Range, StepLimits,
+        BadLimit, Denial, Digest, FIXED, Kind as ComponentKind, Mount, Name, Origin, Outcome, Quota, Range, StepLimits,
         StepSpec, Task,
     },
     store::{Agent, Component, ComponentError, Lease, VersionError, WorkspaceError, random_id},
@@ -53,6 +53,7 @@ pub struct Accepted {
     pub agent: Option<String>,
     pub limits: StepLimits,
     pub budget: Amounts,
+    pub origin: Origin,
 }
 
 /// A step that is not accepted.
@@ -112,6 +113,7 @@ impl Lifecycle {
         let (limits, budget) = self.within(&request, manifest)?;
         check_sizes(&request, self.config().limits.input_bytes)?;
         check_narrowing(&request, manifest)?;
+        let origin = origin(&request)?;
         let job = optional_name("job", &request.job)?;
         let mut mounts = self.mounts(&request, manifest)?;
         if !request.workspace.is_empty() {
@@ -143,8 +145,14 @@ impl Lifecycle {
         let joined = labels.join(of_workspace.chain(self.mount_labels(&mounts)));
         let kept_workspace = kept_workspace.map(|workspace| workspace.name);
         tenant.label_workspace(kept_workspace.as_ref(), &labels).await?;
-        let accepted =
-            Accepted { step: id.clone(), component: subject.component.digest, agent, limits, budget: account.limit() };
+        let accepted = Accepted {
+            step: id.clone(),
+            component: subject.component.digest,
+            agent,
+            limits,
+            budget: account.limit(),
+            origin,
+        };
         let span = self.step_span(&request.context, &accepted, subject.agent.as_deref());
         let mut body = accepted_record(&request, &accepted, &mounts, decision, self.hello().engine.as_str());
         if !joined.is_empty() {
@@ -170,6 +178,7 @@ impl Lifecycle {
             labels,
             held: Arc::downgrade(&held),
         };
+        let started = Instant::now();
         let execution = Execution {
             lifecycle: self.clone(),
             step: Arc::new(facts),
@@ -177,10 +186,12 @@ impl Lifecycle {
             account,
             via: String::new(),
             depth: 0,
-            deadline: Instant::now() + Duration::from_millis(limits.timeout_ms),
+            origin,
+            started,
+            deadline: started + Duration::from_millis(limits.timeout_ms),
             context: span.context().clone(),
         };
-        let spec = spec(&subject.component, request, mounts, limits);
+        let spec = spec(&subject.component, request, mounts, limits, origin);
         // Whoever hangs up now, or finds no worker, leaves a step that is on record and never started.
         let unstarted = Unstarted::new(&execution, live);
         let mut running = self.workers().run(spec, None, Box::new(held)).await?;
@@ -373,10 +384,17 @@ fn accepted_record(
         "env": request.env.len(),
         "narrow": request.narrow.as_ref().map(|narrow| json!({ "tools": narrow.tools, "spaces": narrow.spaces, "egress": narrow.egress })),
         "limits": accepted.limits, "budget": accepted.budget, "decision": decision,
+        "seed": accepted.origin.seed_hex(), "start_ms": accepted.origin.start_ms,
     })
 }
 
-fn spec(component: &Arc<Component>, request: StepRequest, mounts: Vec<Mount>, limits: StepLimits) -> StepSpec {
+fn spec(
+    component: &Arc<Component>,
+    request: StepRequest,
+    mounts: Vec<Mount>,
+    limits: StepLimits,
+    origin: Origin,
+) -> StepSpec {
     let content_type = if request.content_type.is_empty() { "application/json".into() } else { request.content_type };
     let (program, task) = match component.kind {
         ComponentKind::Command => ("command", Task::Command { stdin: request.input }),
@@ -389,6 +407,7 @@ fn spec(component: &Arc<Component>, request: StepRequest, mounts: Vec<Mount>, li
         env: request.env,
         mounts,
         limits,
+        origin,
     }
 }
 

@@ -217,6 +217,7 @@ async fn run(
         unavailable("WORKER_UNAVAILABLE", "the tool cannot be run now: see the daemon's log")
     };
     lifecycle.ensure_artifact(tool.tool.component).await.map_err(|e| lost(e.to_string()))?;
+    let (origin, started) = (permit.tool_origin(), Instant::now());
     let inner = Execution {
         lifecycle: lifecycle.clone(),
         step: execution.step.clone(),
@@ -224,7 +225,9 @@ async fn run(
         account: account(execution, tool, grant).map_err(lost)?,
         via: tool.tool.name.to_string(),
         depth: execution.depth + 1,
-        deadline: Instant::now() + Duration::from_millis(limits.timeout_ms),
+        origin,
+        started,
+        deadline: started + Duration::from_millis(limits.timeout_ms),
         context: permit.context().clone(),
     };
     let spec = StepSpec {
@@ -234,6 +237,7 @@ async fn run(
         env: Vec::new(),
         mounts: mounts(&inner),
         limits,
+        origin,
     };
     let held = execution.step.held.upgrade().ok_or_else(|| lost("its step has ended".into()))?;
     let running = lifecycle.workers().run(spec, Some(worker_step), Box::new(held)).await;

@@ -18,6 +18,7 @@ use wasmtime_wasi_http::FieldMapError;
 use super::{
     meter::{Stopped, metered},
     state::{StepState, Ways},
+    turn::Turn,
 };
 use crate::{
     host::{
@@ -103,6 +104,7 @@ impl Runner {
         store.limiter(|state| &mut state.limiter);
         store.set_fuel(spec.limits.fuel)?;
         store.fuel_async_yield_interval(Some(FIXED.yield_fuel))?;
+        store.call_hook_async(Turn::new());
         store.set_hostcall_fuel(FIXED.hostcall_bytes as usize);
         store.set_max_component_handles(FIXED.handles as usize);
         Ok((component, store))

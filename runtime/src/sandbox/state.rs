@@ -6,7 +6,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView};
 
 use super::limiter::Limiter;
 use crate::{
-    host::{EventSink, Files, Gate, Outlet, Stdin, Stdio, Trees, files},
+    host::{Clock, EventSink, Files, Gate, Outlet, Stdin, Stdio, Trees, files, random},
     step::{FIXED, StepSpec, Task},
 };
 
@@ -25,6 +25,7 @@ pub struct StepState {
     files: Files,
     gate: Gate,
     http: WasiHttpCtx,
+    pub clock: Clock,
     pub limiter: Limiter,
     pub events: EventSink,
     pub stdio: Stdio,
@@ -39,11 +40,12 @@ impl StepState {
         // Files are local: a hop to another thread costs more than the call. What could block is not opened.
         wasi.allow_blocking_current_thread(true);
         wasi.stdout(stdout.clone()).stderr(stderr).args(&spec.args).envs(&spec.env);
-        wasi.max_random_size(FIXED.random_bytes);
+        random::seed(&mut wasi, spec.origin.seed);
         if let Task::Command { stdin } = &mut spec.task {
             wasi.stdin(Stdin::new(std::mem::take(stdin)));
         }
-        let mut files = Files::default();
+        let clock = Clock::new(spec.origin.start_ms, spec.limits.fuel);
+        let mut files = Files::new(spec.origin.seed, clock.start(), &trees);
         for mount in &spec.mounts {
             let perms = if mount.writable.is_some() { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
             wasi.preopened_dir(&mount.host_path, &mount.guest_path, perms)?;
@@ -59,6 +61,7 @@ impl StepState {
             files,
             gate,
             http,
+            clock,
             limiter: Limiter::new(spec.limits.memory_bytes),
             events: EventSink::new(outlet, spec.limits.events),
             stdio: stdout,
@@ -68,6 +71,17 @@ impl StepState {
     /// Returns by how many bytes and entries the writable mounts grew.
     pub fn growth(&self) -> (i64, i64) {
         self.files.growth()
+    }
+
+    /// Sets the clock to the daemon's latest answer. For each return from the host.
+    pub fn notice_answers(&mut self, fuel_left: u64) {
+        self.clock.reach_ms(self.gate.answered_ms(), fuel_left);
+    }
+
+    /// Sets the clock to the latest response over HTTP: the guest looks whether there is one.
+    pub fn notice_responses(&mut self, fuel_left: u64) {
+        self.gate.notice_responses();
+        self.notice_answers(fuel_left);
     }
 
     // What the host's interfaces see of this: each its own part.

@@ -37,6 +37,11 @@ pub fn limits(limits: &StepLimits) -> v1::StepLimits {
     }
 }
 
+/// Returns a time that is given in milliseconds since 1970.
+pub fn time(ms: u64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: (ms / 1000) as i64, nanos: (ms % 1000) as i32 * 1_000_000 }
+}
+
 pub fn event(sequence: i64, tool: Option<String>, event: Event) -> v1::StepEvent {
     use v1::step_event::Kind;
     let kind = match event {

@@ -1,6 +1,9 @@
 //! `Steps`: one stream for each step.
 
-use std::{collections::BTreeSet, pin::Pin};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+};
 
 use futures::{Stream, stream};
 use palisade_proto::v1::{self, run_step_response, steps_server::Steps};
@@ -80,6 +83,8 @@ fn accepted(run: &StepRun) -> run_step_response::Message {
         limits: Some(convert::limits(&run.accepted.limits)),
         agent: run.accepted.agent.as_ref().map(|agent| format!("agents/{agent}")).unwrap_or_default(),
         budget: Some(convert::budget(&run.accepted.budget)),
+        seed: run.accepted.origin.seed.to_vec(),
+        start_time: Some(convert::time(run.accepted.origin.start_ms)),
     })
 }
 
@@ -108,6 +113,9 @@ fn step_request(request: v1::RunStepRequest) -> Result<StepRequest, Status> {
         stdio_bytes: asked.stdio_bytes,
         events: asked.events,
     };
+    let start_ms = request.start_time.as_ref().map(start_ms).transpose()?;
+    // In the same order each time: the guest sees it.
+    let env: BTreeMap<_, _> = request.env.into_iter().collect();
     let mounts = request.mounts.into_iter().map(|m| MountUse { mount: m.mount, path: m.path, read_only: m.read_only });
     Ok(StepRequest {
         component: request.component,
@@ -116,12 +124,14 @@ fn step_request(request: v1::RunStepRequest) -> Result<StepRequest, Status> {
         input: request.input,
         content_type: request.content_type,
         args: request.args,
-        env: request.env.into_iter().collect(),
+        env: env.into_iter().collect(),
         workspace: request.workspace,
         mounts: mounts.collect(),
         limits,
         budget,
         narrow,
+        seed: request.seed,
+        start_ms,
         ..StepRequest::default()
     })
 }
@@ -133,6 +143,14 @@ fn optional_milliseconds(field: &str, time: Option<prost_types::Duration>) -> Re
         status::bad_field("LIMIT_INVALID", field, message)
     });
     found.map(Some)
+}
+
+/// Returns a time in milliseconds since 1970, what is below them cut off.
+fn start_ms(time: &prost_types::Timestamp) -> Result<u64, Status> {
+    let seconds = u64::try_from(time.seconds).ok().filter(|_| (0..1_000_000_000).contains(&time.nanos));
+    let ms = seconds.and_then(|seconds| seconds.checked_mul(1000)?.checked_add(time.nanos as u64 / 1_000_000));
+    let why = "`start_time` is not a time between 1970 and 9999, with nanoseconds from 0 to 999,999,999";
+    ms.ok_or_else(|| status::bad_field("FIELD_INVALID", "start_time", why))
 }
 
 /// Returns a duration in milliseconds, rounded towards zero. `None` if it is not a valid one.

@@ -66,6 +66,8 @@ pub struct Fixed {
     pub resources: u64,
     /// Live directory streams: each holds a whole listing.
     pub directory_streams: u64,
+    /// Files of which a step asks what stands for them: each is remembered.
+    pub objects: u64,
     /// Live component-model handles.
     pub handles: u64,
     /// Bytes that one call of wasi:random returns.
@@ -112,6 +114,7 @@ pub const FIXED: Fixed = Fixed {
     hostcall_bytes: 4 << 20,
     resources: 1_000,
     directory_streams: 64,
+    objects: 262_144,
     handles: 10_000,
     random_bytes: 64 << 10,
     event_bytes: 64 << 10,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{Digest, StepLimits};
 
@@ -29,6 +30,33 @@ pub struct StepSpec {
     pub env: Vec<(String, String)>,
     pub mounts: Vec<Mount>,
     pub limits: StepLimits,
+    pub origin: Origin,
+}
+
+/// What a step's random bytes and its clocks are made of. With the same origin and the same outcomes of its host calls,
+/// a step does the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    pub seed: [u8; 32],
+    /// What the time is to the step when it begins, in milliseconds since 1970.
+    pub start_ms: u64,
+}
+
+impl Origin {
+    /// The latest time at which a step can begin: the end of the year 9999.
+    pub const START_MS_MAX: u64 = 253_402_300_799_999;
+
+    /// Returns the origin of the tool that is called by host call number `call`, `at_ms` milliseconds after the start.
+    pub fn of_tool(&self, call: u64, at_ms: u64) -> Self {
+        let hash =
+            Sha256::new().chain_update(b"palisade tool\0").chain_update(self.seed).chain_update(call.to_be_bytes());
+        Self { seed: hash.finalize().into(), start_ms: self.start_ms.saturating_add(at_ms) }
+    }
+
+    /// Returns the seed as 64 hex digits.
+    pub fn seed_hex(&self) -> String {
+        self.seed.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// What a component is called for.

@@ -23,6 +23,8 @@ pub enum ToWorker {
     Answer {
         step: u64,
         call: u64,
+        /// When it was given, in milliseconds after the step's start: so late it is for the guest then.
+        at_ms: u64,
         answer: Result<Answer, CallError>,
     },
     /// A piece of a response's body. The last piece ends the call.

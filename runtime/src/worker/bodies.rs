@@ -148,10 +148,10 @@ impl Upload {
 }
 
 impl Download {
-    /// Sends the beginning of the response.
-    pub async fn begin(&self, response: HttpResponse) {
+    /// Sends the beginning of the response, `at_ms` milliseconds after the step's start.
+    pub async fn begin(&self, at_ms: u64, response: HttpResponse) {
         self.handle.stream(self.call, |ends| ends.begun = true);
-        self.handle.answer(self.call, Ok(Answer::Response(response))).await;
+        self.handle.answer(self.call, at_ms, Ok(Answer::Response(response))).await;
     }
 
     /// Sends a piece, once there is room for it.

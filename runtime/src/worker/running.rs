@@ -124,22 +124,23 @@ impl Handle {
         self.send(&ToWorker::Cancel { step: self.step }).await;
     }
 
-    /// Answers a host call. Of one whose response has begun, this is the end.
-    pub async fn answer(&self, call: u64, answer: Result<Answer, CallError>) {
+    /// Answers a host call, `at_ms` milliseconds after the step's start. Of one whose response has begun, this is the
+    /// end.
+    pub async fn answer(&self, call: u64, at_ms: u64, answer: Result<Answer, CallError>) {
         let step = self.step;
         let begins = matches!(answer, Ok(Answer::Response(_)));
         let begun = !begins && self.steps.end_call(step, call);
         let message = match answer {
             Ok(Answer::Ended { trailers }) => ToWorker::Body { step, call, piece: Piece::End { trailers } },
             Err(error) if begun => ToWorker::Body { step, call, piece: Piece::Broken(error) },
-            answer => ToWorker::Answer { step, call, answer },
+            answer => ToWorker::Answer { step, call, at_ms, answer },
         };
         if let Ok(frame) = encode(&message) {
             return self.frame(&frame).await;
         }
         // A guest that waits must hear something.
         let failure = Failure::new("ANSWER_TOO_LARGE", "the answer does not fit into a message: ask for less");
-        self.send(&ToWorker::Answer { step, call, answer: Err(CallError::Failed(failure)) }).await;
+        self.send(&ToWorker::Answer { step, call, at_ms, answer: Err(CallError::Failed(failure)) }).await;
     }
 
     pub(super) async fn send(&self, request: &ToWorker) {

@@ -7,6 +7,8 @@ mod files;
 mod gated;
 #[cfg_attr(not(target_os = "wasi"), allow(dead_code))]
 mod http;
+#[cfg(target_os = "wasi")]
+mod world;
 
 use std::{
     fs,
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use gated::Gated;
 use http::Http;
+#[cfg(target_os = "wasi")]
+use world::World;
 
 #[derive(Deserialize)]
 struct Input {
@@ -134,6 +138,9 @@ enum Act {
     Gated(Gated),
     #[serde(untagged)]
     Http(Http),
+    #[cfg(target_os = "wasi")]
+    #[serde(untagged)]
+    World(World),
 }
 
 #[derive(Serialize)]
@@ -149,6 +156,8 @@ fn probe(input: Input) -> Result<Output, Error> {
             Act::Fail { code, message } => return Err(Error::new(code, message)),
             Act::Gated(act) => act.outcome(),
             Act::Http(act) => act.outcome(),
+            #[cfg(target_os = "wasi")]
+            Act::World(act) => act.outcome(),
             act => match perform(act) {
                 Ok(said) => format!("ok: {said}"),
                 Err(error) => format!("error: {error}"),
@@ -264,6 +273,8 @@ fn perform(act: Act) -> io::Result<String> {
         #[cfg(target_os = "wasi")]
         Act::FileCases(cases) => return Ok(serde_json::to_string(&files::all(&cases))?),
         Act::Fail { .. } | Act::Gated(_) | Act::Http(_) => {}
+        #[cfg(target_os = "wasi")]
+        Act::World(_) => {}
     }
     done
 }

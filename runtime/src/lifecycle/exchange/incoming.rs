@@ -35,7 +35,9 @@ impl Exchange<'_> {
             Err(error) => return Err(self.failed(error, scrubber).await),
         };
         let head = self.head(&reply, scrubber).await?;
-        download.begin(head).await;
+        let at_ms = self.execution().elapsed_ms();
+        lock(&self.facts).about["at_ms"] = json!(at_ms);
+        download.begin(at_ms, head).await;
         let mut scrub = scrubber.stream();
         let mut trailers = Headers::new();
         while let Some(piece) = reply.body.next().await {

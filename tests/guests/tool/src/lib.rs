@@ -3,8 +3,9 @@
 
 use std::{
     fs,
+    hash::{BuildHasher as _, RandomState},
     io::Write as _,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use palisade_guest::{
@@ -60,6 +61,8 @@ enum Act {
     Progress(f64),
     Print(String),
     Env,
+    /// Says something by chance, and what the time is.
+    Origin,
     /// Says so many bytes.
     Output(usize),
     Sleep {
@@ -116,6 +119,10 @@ fn probe(arguments: Arguments) -> Result<Said, Error> {
         Act::Fetch(url) => {
             let response = http::get(url)?;
             format!("{} {}", response.status(), response.text()?)
+        }
+        Act::Origin => {
+            let time = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_millis());
+            format!("chance {:x} at {time}", RandomState::new().hash_one(1))
         }
         Act::Log(message) => {
             events::info!(message);
