@@ -18,6 +18,7 @@ pub mod learn;
 pub mod lifecycle;
 pub mod manifest;
 pub mod memory;
+mod notify;
 pub mod policy;
 pub mod sandbox;
 pub mod serve;

@@ -31,8 +31,18 @@ fn every_path_that_the_documentation_names_is_there() {
     for file in files("md") {
         let text = fs::read_to_string(&file).unwrap();
         for named in text.split('`').skip(1).step_by(2) {
-            let rooted =
-                ["runtime/", "proto/", "guest-sdk/", "tests/", "docs/", "benches/", "examples/", "wit/", "scripts/"];
+            let rooted = [
+                "runtime/",
+                "proto/",
+                "guest-sdk/",
+                "tests/",
+                "docs/",
+                "benches/",
+                "examples/",
+                "wit/",
+                "scripts/",
+                "deploy/",
+            ];
             let plain = !named.contains(|c: char| c.is_whitespace() || "<>*{}…".contains(c));
             if plain && rooted.iter().any(|folder| named.starts_with(folder)) && !root().join(named).exists() {
                 missing.push(format!("{}: {named}", file.display()));

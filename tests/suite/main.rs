@@ -11,6 +11,7 @@ mod cli_governed;
 mod commands;
 mod components;
 mod credentials;
+mod deploy;
 mod determinism;
 mod disk_full;
 mod docs;

@@ -64,6 +64,7 @@ const FRAMEWORKS: &[(&str, &[&str])] = &[
     ("rustls", &["egress"]),
     ("tokio_rustls", &["egress"]),
     ("idna", &["egress"]),
+    ("sd_notify", &["notify"]),
     ("hmac", &["credentials"]),
     ("zeroize", &["credentials"]),
 ];
@@ -83,6 +84,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("journal", &["journal", "step"]),
     ("memory", &["memory"]),
     ("telemetry", &["telemetry", "step"]),
+    ("notify", &["notify", "journal"]),
     ("egress", &["egress", "step"]),
     ("credentials", &["credentials", "step"]),
     ("durable", &[]),

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::{Common, Failure, arguments};
 use crate::{
     config::{self, Config},
-    jail,
+    jail, notify,
     serve::{Daemon, ServeError},
 };
 
@@ -41,12 +41,14 @@ pub async fn serve(arguments: arguments::Serve, common: &Common) -> Result<(), F
     for address in daemon.addresses() {
         writeln!(stdout(), "{address}")?;
     }
+    notify::ready();
     let lifecycle = daemon.lifecycle().clone();
+    tokio::spawn(notify::keep_alive(lifecycle.journal().clone()));
     let told = async move {
         loop {
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
+                _ = terminate.recv() => return notify::stopping(),
+                _ = interrupt.recv() => return notify::stopping(),
                 // What is refused is said in the log, and the old policies stay.
                 _ = reload.recv() => drop(lifecycle.reload_policies().await),
             }

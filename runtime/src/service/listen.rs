@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures::Stream;
-use nix::unistd::{Gid, Group, chown};
+use nix::unistd::{Gid, Group, chown, getegid};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -133,7 +133,8 @@ impl Listener {
 
 /// The daemon's user may connect, and the group if there is one.
 fn open_to(path: &Path, group: Option<Gid>) -> io::Result<()> {
-    if let Some(gid) = group {
+    // What we make has our own group already, and a service manager may deny the call.
+    if let Some(gid) = group.filter(|gid| *gid != getegid()) {
         chown(path, None, Some(gid))?;
     }
     let mode = if group.is_some() { 0o660 } else { 0o600 };
