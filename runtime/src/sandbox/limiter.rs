@@ -4,7 +4,10 @@ use wasmtime::ResourceLimiter;
 
 use crate::step::FIXED;
 
-/// Grants growth up to the step's limit, over all its memories together.
+/// Bytes of a table's element.
+const ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
+
+/// Grants growth up to the step's limit, over all its memories and tables together.
 pub struct Limiter {
     memory_bytes_max: u64,
     memory_bytes: u64,
@@ -28,26 +31,33 @@ impl Limiter {
     pub fn refused_memory(&self) -> bool {
         self.refused
     }
+
+    fn grant(&mut self, more: u64) -> bool {
+        let total = self.memory_bytes + more;
+        if total > self.memory_bytes_max {
+            self.refused = true;
+            return false;
+        }
+        self.memory_bytes = total;
+        self.memory_peak_bytes = self.memory_peak_bytes.max(total);
+        true
+    }
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let total = self.memory_bytes + (desired - current) as u64;
         // A memory that is at the maximum that its own module declares is no business of the limit.
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        if total > self.memory_bytes_max {
-            self.refused = true;
-            return Ok(false);
-        }
-        self.memory_bytes = total;
-        self.memory_peak_bytes = self.memory_peak_bytes.max(total);
-        Ok(true)
+        Ok(self.grant((desired - current) as u64))
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired as u64 <= FIXED.table_elements && maximum.is_none_or(|maximum| desired <= maximum))
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired as u64 > FIXED.table_elements || maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        Ok(self.grant((desired - current) as u64 * ELEMENT_BYTES))
     }
 
     fn instances(&self) -> usize {
