@@ -3,10 +3,14 @@
 
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::{Engine, component::Component};
+use wasmtime_wasi::p2::bindings::CommandPre;
 
 use super::{adapt::adapt, engine::worker_engine};
 use crate::{
-    host,
+    host::{
+        self,
+        bindings::{StepPre, tool::ToolPre},
+    },
     step::Kind,
     wire::{Inspection, Refusal},
 };
@@ -22,7 +26,7 @@ pub fn compile(
     // The worker's own pool, so that what does not fit into it is refused here and not at the first step.
     let engine = worker_engine(1, memory_bytes_max).map_err(invalid)?;
     let component = Component::from_binary(&engine, &component).map_err(invalid)?;
-    accept(&engine, &component)?;
+    accept(&engine, &component, inspection.kind)?;
     let artifact = component.serialize().map_err(invalid)?;
     if artifact.len() as u64 > artifact_bytes_max {
         let (asked, max) = (artifact.len() as u64, artifact_bytes_max);
@@ -58,12 +62,17 @@ fn inspect(bytes: Vec<u8>) -> Result<(Vec<u8>, Inspection), Refusal> {
     Ok((component, Inspection { kind, imports, exports, adapted }))
 }
 
-/// Checks a compiled component as a worker would see it: every import has the type that is provided.
-fn accept(engine: &Engine, component: &Component) -> Result<(), Refusal> {
+/// Checks a compiled component as a worker would see it: every import has the type that is provided, and the export
+/// that is run has the type that is called.
+fn accept(engine: &Engine, component: &Component, kind: Kind) -> Result<(), Refusal> {
     host::linker(engine)
         .and_then(|linker| host::linker_for(&linker, component))
         .and_then(|linker| linker.instantiate_pre(component))
-        .map(drop)
+        .and_then(|linked| match kind {
+            Kind::Step => StepPre::new(linked).map(drop),
+            Kind::Tool => ToolPre::new(linked).map(drop),
+            Kind::Command => CommandPre::new(linked).map(drop),
+        })
         .map_err(|error| Refusal::Invalid(format!("{error:#}")))
 }
 
