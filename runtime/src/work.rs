@@ -41,7 +41,10 @@ pub fn work(enter: Enter) -> anyhow::Result<()> {
     let walls = enter(&jail_of(&setup), &mut || prepared = Some(prepare()))?;
     let (runner, engine, socket) = prepared.context("the jail was entered unprepared")??;
     // From here on, nothing that the guest or the daemon does can open the jail again.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    // Between so many turns of guests, which can be long, somebody looks whether the daemon said something: to stop one,
+    // above all.
+    let runtime = builder.event_interval(2).enable_all().build()?;
     // As a task of its own: what `block_on` polls runs beside the threads that steps run on, a hop away.
     runtime.block_on(runtime.spawn(serve(Arc::new(runner), socket, walls, engine)))?
 }
