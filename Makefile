@@ -15,7 +15,7 @@ test: target ## Run every test, and the stories that need nothing else
 	scripts/story.sh repo-auditor
 	scripts/story.sh support-desk
 
-hostile: target ## Attack egress and credentials, and count what held
+hostile: target ## Attack everything that holds guests, and count what held
 	scripts/hostile.sh
 
 bench: target ## Print how we compare, and write target/bench.json

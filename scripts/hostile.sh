@@ -18,6 +18,8 @@ counts=$(awk '
         rows[word[3], word[2]] += count[2]
     }
     function cell(class, world) {
+        # What attacks no network runs once.
+        if (world == "namespace" && class ~ /^(RES|MOD|RPC|FRAMES)/) return "–"
         return rows[class, world] ? held[class, world] "/" rows[class, world] : "not run"
     }
     END {

@@ -46,6 +46,16 @@ fn every_attack_fails_also_where_the_canaries_have_the_addresses_that_it_aims_at
         .args(["hostile::", "--test-threads=1", "--nocapture"])
         // These attack no network.
         .args(["--skip", "hostile::settings::", "--skip", "hostile::fs::"])
+        .args([
+            "--skip",
+            "hostile::res::",
+            "--skip",
+            "hostile::modules::",
+            "--skip",
+            "hostile::rpc::",
+            "--skip",
+            "hostile::frames::",
+        ])
         .env(INSIDE, "1")
         .output()
         .unwrap();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    holdings::Holdings,
     scene::{GOOD, Scene},
     sweep::{Place, sweep},
 };
@@ -135,6 +136,29 @@ async fn a_scene_has_its_canaries_beside_its_upstream() {
     drop(TcpStream::connect(beside).unwrap());
     assert_eq!(scene.canary.touched().len(), 1);
     assert!(query(scene.dns.address, GOOD, 1, true).is_some_and(|(code, count, ..)| (code, count) == (0, 1)));
+}
+
+#[tokio::test]
+async fn holdings_see_what_is_left() {
+    let daemon = crate::harness::Daemon::start().await;
+    daemon.probe(serde_json::json!([])).await;
+    let before = Holdings::of(&daemon);
+    assert_eq!(Holdings::of(&daemon).is_no_more_than(&before), Ok(()));
+    let data = daemon.dir.path().join("data");
+    for left in ["spool/left", "tenants/default/workspaces/unknown/left"] {
+        std::fs::create_dir_all(data.join(left).parent().unwrap()).unwrap();
+        std::fs::write(data.join(left), "left").unwrap();
+        assert!(Holdings::of(&daemon).is_no_more_than(&before).is_err_and(|why| why.contains("left")), "{left}");
+        std::fs::remove_file(data.join(left)).unwrap();
+    }
+    let connected = std::os::unix::net::UnixStream::connect(daemon.dir.path().join("p.sock")).unwrap();
+    let seen = || Holdings::of(&daemon).is_no_more_than(&before).is_err_and(|why| why.contains("descriptors"));
+    crate::harness::eventually("the connection is seen", seen).await;
+    drop(connected);
+    crate::harness::eventually("it is gone", || Holdings::of(&daemon).is_no_more_than(&before).is_ok()).await;
+    // What a daemon has now is more than nothing.
+    assert_eq!(Holdings::of(&daemon).has_grown_beyond(&before, 1 << 30, 0), Vec::<String>::new());
+    assert_eq!(Holdings::of(&daemon).has_grown_beyond(&Holdings::default(), 1 << 10, 0).len(), 2);
 }
 
 #[test]

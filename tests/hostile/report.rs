@@ -22,6 +22,11 @@ pub fn swept(secrets: usize, swept: &Swept, took: Duration) {
     );
 }
 
+/// Returns how much a test does: what the environment says, for long runs, or as much as fits into the suite.
+pub fn number(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|number| number.parse().ok()).unwrap_or(usual)
+}
+
 fn world() -> &'static str {
     if namespace::inside() { "namespace" } else { "loopback" }
 }
@@ -36,7 +41,7 @@ fn class() -> String {
     let parts: Vec<_> = test.split("::").collect();
     let words: Vec<_> = parts.last().unwrap_or(&"").splitn(3, '_').collect();
     match words[..] {
-        [class @ ("net" | "sec"), number, _] if number.parse::<u8>().is_ok() => {
+        [class @ ("net" | "sec" | "res" | "mod" | "rpc"), number, _] if number.parse::<u8>().is_ok() => {
             format!("{}-{number}", class.to_uppercase())
         }
         _ => parts[..parts.len().saturating_sub(1)].join("-").to_uppercase(),

@@ -26,6 +26,16 @@ pub enum Setting {
     OsWall,
     /// Native code without a jail: everything that an oracle looks for must be found here.
     NoWall,
+    /// A worker that breaks the rules of the conversation, once it was given a step.
+    Frames,
+    /// One that begins with something other than that it is ready: with bytes that are no frame, …
+    FramesGarbage,
+    /// … by ending, …
+    FramesNothing,
+    /// … with an event, …
+    FramesEvent,
+    /// … with 5 MB.
+    FramesHuge,
 }
 
 /// The settings in which every attack must fail.
@@ -39,6 +49,11 @@ impl Setting {
             Self::WasmWallOwnResolver => "wasm-wall-own-resolver",
             Self::OsWall => "os-wall",
             Self::NoWall => "no-wall",
+            Self::Frames => "frames",
+            Self::FramesGarbage => "frames-garbage",
+            Self::FramesNothing => "frames-nothing",
+            Self::FramesEvent => "frames-event",
+            Self::FramesHuge => "frames-huge",
         }
     }
 

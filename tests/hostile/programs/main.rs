@@ -7,6 +7,7 @@
 #[path = "../../guests/src/files/case.rs"]
 mod case;
 mod evil;
+mod frames;
 mod missing;
 mod raw;
 
@@ -42,6 +43,10 @@ fn worker() -> anyhow::Result<()> {
         Some("os-wall") => evil::work(|jail, prepare| jail::enter(jail, prepare).map(|((), walls)| walls)),
         // Native code with nothing around it: what the oracles must see.
         Some("no-wall") => evil::work(missing::jail),
+        // The same in the jail, but for what it says to the daemon.
+        Some(name) if name.starts_with("frames") => {
+            frames::work(|jail, prepare| jail::enter(jail, prepare).map(|((), walls)| walls), name)
+        }
         name => anyhow::bail!("{name:?} is no setting: this program is for the hostile tests"),
     }
 }
