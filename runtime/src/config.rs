@@ -7,6 +7,7 @@ mod network;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -16,6 +17,7 @@ pub use budgets::{AskedBudget, Budgets, StepBudgets};
 pub use check::{BadConfig, check, load, parse};
 pub use limits::{AskedLimits, Limits, Row};
 pub use tenants::{DEFAULT_TENANT, Tenant};
+pub use workers::{Isolation, Workers};
 
 use crate::{
     credentials::CredentialConfig,
@@ -39,6 +41,7 @@ pub struct Config {
     pub ceiling: Ceiling,
     pub journal: Journal,
     pub jail: Jail,
+    pub workers: Workers,
     pub network: Network,
     #[serde(rename = "tenant")]
     pub tenants: Vec<Tenant>,
@@ -159,6 +162,8 @@ pub enum Acknowledge {
 pub struct Jail {
     /// Walls that may be missing, by name.
     pub allow_missing: Vec<String>,
+    /// Which steps may share a process.
+    pub isolation: Isolation,
 }
 
 /// A directory of the host that steps may ask for by name.
@@ -185,6 +190,7 @@ impl Default for Config {
             ceiling: Ceiling::default(),
             journal: Journal::default(),
             jail: Jail::default(),
+            workers: Workers::default(),
             network: Network::default(),
             tenants: Vec::new(),
             mounts: Vec::new(),

@@ -1,6 +1,7 @@
 //! The story of a step, and of everything on its way to be part of one. The only module that knows the order.
 
 mod act;
+mod admit;
 mod authorize;
 mod conduct;
 mod credentials;

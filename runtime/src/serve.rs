@@ -1,6 +1,7 @@
 //! Puts the daemon together and takes it apart again.
 
 use std::{
+    collections::HashMap,
     ffi::OsString,
     future::Future,
     io,
@@ -33,7 +34,9 @@ use crate::{
     store::{Agent, Components, DataDir, DataDirError, Revocations, Tool, Versions},
     telemetry::{JournalStatus, Settings, Telemetry, TelemetryError, serve_metrics},
     wire::WorkerSetup,
-    worker::{Change, Changed, CompileLimits, Compiler, Spawner, WorkerError, Workers},
+    worker::{
+        self, Change, Changed, CompileLimits, Compiler, Hello, SetupOf, Spawner, State, Wear, WorkerError, Workers,
+    },
 };
 
 /// How long running steps may go on after the daemon was told to stop.
@@ -122,9 +125,11 @@ impl Daemon {
         let spawner = Spawner::start(PROGRAM.into()).map_err(ServeError::Spawner)?;
         let allow_missing = config.jail.allow_missing.clone();
         let setup = worker_setup(&config, &data_dir).map_err(ServeError::Store)?;
-        let workers = Workers::new(spawner.clone(), setup, allow_missing.clone(), count_workers(&telemetry));
+        let settings = worker_settings(&config);
+        let changed = count_workers(&telemetry);
+        let workers = Workers::new(spawner.clone(), settings, setup, allow_missing.clone(), changed);
         let compiler = Compiler::new(spawner, compile_limits(&config), allow_missing);
-        let hello = workers.hello().await?;
+        let hello = first_worker(&workers, &config).await?;
         components.forget_other_engines(&hello.engine).map_err(ServeError::Store)?;
 
         let listener = Listener::bind(&config.listen).await?;
@@ -240,10 +245,9 @@ pub async fn probe(scratch: &Path) -> Result<Vec<crate::wire::Wall>, ServeError>
     let spawner = Spawner::start(PROGRAM.into()).map_err(ServeError::Spawner)?;
     // Whatever is missing is for the caller to say.
     let all = crate::jail::WALLS.map(String::from).to_vec();
-    Ok(Workers::new(spawner, worker_setup(&config, &data_dir).map_err(ServeError::Store)?, all, Arc::new(|_| ()))
-        .hello()
-        .await?
-        .walls)
+    let setup = worker_setup(&config, &data_dir).map_err(ServeError::Store)?;
+    let workers = Workers::new(spawner, worker_settings(&config), setup, all, Arc::new(|_| ()));
+    Ok(first_worker(&workers, &config).await?.walls)
 }
 
 fn open_journal(config: &Config, data_dir: &DataDir, telemetry: &Telemetry) -> Result<Arc<Journal>, ServeError> {
@@ -275,9 +279,24 @@ fn count_workers(telemetry: &Telemetry) -> Changed {
     let telemetry = telemetry.clone();
     Arc::new(move |change| match change {
         Change::Started => telemetry.meters().worker_started(),
-        Change::Ended => telemetry.meters().worker_ended(false),
-        Change::Lost => telemetry.meters().worker_ended(true),
+        Change::Moved(from, to) => telemetry.meters().worker_moved(from.map(State::word), to.map(State::word)),
+        Change::Recycled(reason) => telemetry.meters().worker_recycled(reason.word()),
+        Change::Lost(loss) => telemetry.meters().worker_lost(loss.word()),
     })
+}
+
+fn worker_settings(config: &Config) -> worker::Settings {
+    let workers = &config.workers;
+    worker::Settings {
+        spares: workers.spares as usize,
+        total: workers.total as usize,
+        wear: Wear {
+            steps: workers.steps_max,
+            age: Duration::from_secs(workers.age_seconds),
+            idle: Duration::from_secs(workers.idle_seconds),
+            growth_bytes: workers.growth_bytes,
+        },
+    }
 }
 
 fn tool_facts(tools: &Versions<Tool>) -> Vec<ToolFacts> {
@@ -295,23 +314,39 @@ fn memory_quota(config: &Config) -> memory::Quota {
     }
 }
 
-fn worker_setup(config: &Config, data_dir: &DataDir) -> io::Result<WorkerSetup> {
+/// Starts the first worker, of the first tenant.
+async fn first_worker(workers: &Workers, config: &Config) -> Result<Hello, ServeError> {
+    let names = config.tenant_names();
+    let first = names.first().ok_or_else(|| ServeError::Server("there is no tenant".into()))?;
+    Ok(workers.hello(first).await?)
+}
+
+/// Returns what a tenant's workers may reach: of the workspaces its own. What is nobody's reaches none.
+fn worker_setup(config: &Config, data_dir: &DataDir) -> io::Result<SetupOf> {
     let paths = |writable| {
         let of_kind = config.mounts.iter().filter(move |mount| mount.writable.is_some() == writable);
-        of_kind.map(|mount| mount.path.clone())
+        of_kind.map(|mount| mount.path.clone()).collect::<Vec<_>>()
     };
     let largest_mount = config.mounts.iter().filter_map(|mount| mount.writable).map(|quota| quota.bytes).max();
-    let tenants = config.tenant_names().into_iter().map(|name| Ok(data_dir.tenant(&name)?.workspaces));
-    let tenants = tenants.collect::<io::Result<Vec<_>>>()?;
-    Ok(WorkerSetup {
+    let workspaces = config.tenant_names().into_iter().map(|name| {
+        let folder = data_dir.tenant(&name)?.workspaces;
+        Ok((name, folder))
+    });
+    let workspaces = workspaces.collect::<io::Result<HashMap<_, _>>>()?;
+    let setup = WorkerSetup {
         artifacts: data_dir.artifacts(),
-        read_write: paths(true).chain(tenants).collect(),
-        read_only: paths(false).collect(),
+        read_write: paths(true),
+        read_only: paths(false),
         // A step makes one call at a time, so at most one tool runs at each depth inside it.
         slots: config.limits.concurrent_steps as u32 * (1 + FIXED.tool_depth),
         memory_bytes_max: config.limits.memory_bytes.max,
         file_bytes_max: config.limits.workspace_bytes.max.max(largest_mount.unwrap_or(0)),
-    })
+    };
+    Ok(Box::new(move |tenant| {
+        let mut setup = setup.clone();
+        setup.read_write.extend(workspaces.get(tenant).cloned());
+        setup
+    }))
 }
 
 fn compile_limits(config: &Config) -> CompileLimits {

@@ -15,5 +15,5 @@ pub use digest::{BadDigest, Digest};
 pub use http::{BODY_WINDOW_BYTES, Headers, HttpRequest, HttpResponse, PIECE_BYTES_MAX, Patience, Piece, header_bytes};
 pub use limits::{BadLimit, FIELD_BYTES, FIXED, Fixed, Range, StepLimits};
 pub use name::{BadName, Name, ToolName, Version};
-pub use outcome::{Event, Failure, Level, Outcome, Stream, Usage};
+pub use outcome::{Event, Failure, GUEST_STOPPED, Level, Outcome, Stream, Usage};
 pub use spec::{Kind, Mount, Origin, Quota, StepSpec, Task, ToolDescription};

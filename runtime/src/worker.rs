@@ -2,17 +2,25 @@
 //!
 //! A worker's every frame is hostile input. One that breaks the rules is killed, and its steps end as lost.
 
+mod backoff;
 mod bodies;
+mod checks;
 mod compiler;
+mod home;
+mod life;
 mod pool;
 mod process;
 mod running;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod wear;
 
 pub use bodies::{Bodies, Download, Upload};
 pub use compiler::{CompileError, CompileLimits, Compiled, Compiler};
-pub use pool::{Change, Changed, Hello, WorkerError, Workers};
+pub use home::{Home, Whose};
+pub use life::{Change, Changed, Hello, Loss, State};
+pub use pool::{Settings, SetupOf, WorkerError, Workers};
 pub use process::Spawner;
-pub use running::{Events, Next, Running};
+pub use running::{Events, Handle, Next, Running};
+pub use wear::{Reason, Wear};

@@ -1,7 +1,7 @@
 use std::{fs, path::Path};
 
 use palisade::{
-    config::{Budgets, Limits, Row},
+    config::{Budgets, Limits, Row, Workers},
     lifecycle::CODES,
 };
 
@@ -62,7 +62,8 @@ fn the_table_of_limits_is_the_code() {
         .collect();
     let row = |row: Row| vec![row.name.to_owned(), row.unit.to_owned(), row.default.to_string(), row.max.to_string()];
     let held = Limits::default().rows();
-    let held = held.into_iter().chain(Budgets::default().rows()).chain(Limits::fixed_rows());
+    let held = held.into_iter().chain(Workers::default().rows()).chain(Budgets::default().rows());
+    let held = held.chain(Limits::fixed_rows());
     let held: Vec<_> = held.map(row).collect();
     assert_eq!(documented, held);
 }

@@ -130,7 +130,9 @@ impl Daemon {
     pub async fn launch(dir: TempDir, extra: &str, command: Command) -> Self {
         let config = dir.path().join("palisade.toml");
         let (data, listen) = (dir.path().join("data"), if extra.contains("[listen]") { "" } else { "[listen]\n" });
-        let text = format!("data_dir = {data:?}\n{listen}");
+        // One worker, unless it is workers that are tested: its process is the daemon's only child.
+        let workers = if extra.contains("[workers]") { "" } else { "[workers]\nspares = 0\n" };
+        let text = format!("data_dir = {data:?}\n{workers}{listen}");
         // `extra` may have its own [listen]; the socket is given on the command line either way.
         fs::write(&config, format!("{text}{extra}")).unwrap();
         let (child, addresses, channel) = start(dir.path(), 1 + usize::from(extra.contains("tcp =")), command).await;
@@ -292,6 +294,15 @@ impl Daemon {
             .flat_map(|task| {
                 of_task(task.unwrap()).split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()
             })
+            .collect()
+    }
+
+    /// Returns the processes that were workers, the oldest first.
+    pub fn workers(&self) -> Vec<i32> {
+        let log = self.log();
+        let ready = log.lines().filter(|line| line.contains("\"worker ready\""));
+        ready
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"]["pid"].as_i64().unwrap() as i32)
             .collect()
     }
 

@@ -29,6 +29,7 @@ mod learning;
 mod limits;
 mod memory;
 mod policies;
+mod recycling;
 mod requests;
 mod shutdown;
 mod sockets;

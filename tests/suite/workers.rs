@@ -42,7 +42,8 @@ async fn a_worker_that_hangs_is_killed_and_its_steps_end() {
     let mut running = daemon.steps().run_step(request).await.unwrap().into_inner();
     // Stopped, it keeps neither deadlines nor promises.
     kill(Pid::from_raw(daemon.children()[0]), Signal::SIGSTOP).unwrap();
-    assert_eq!(result(&mut running).await.outcome(), Outcome::WorkerLost);
+    let lost = result(&mut running).await;
+    assert_eq!((lost.outcome(), lost.failure.unwrap().code.as_str()), (Outcome::WorkerLost, "WORKER_HUNG"));
     assert_eq!(daemon.probe(json!([])).await.len(), 0);
 }
 

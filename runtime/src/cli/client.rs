@@ -155,6 +155,8 @@ async fn embed(common: &Common, mounts: Vec<Mount>) -> Result<Embedded, Failure>
     let socket_dir = tempfile::Builder::new().prefix("palisade-").tempdir()?;
     let mut config = Config { data_dir: data_dir(common)?, mounts, ..Config::default() };
     config.listen.socket = socket_dir.path().join("palisade.sock");
+    // It runs what one command asks.
+    config.workers.spares = 0;
     if let Some(dir) = &common.policies {
         if !dir.is_dir() {
             return Err(Failure::new(

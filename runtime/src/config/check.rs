@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Config, network::check_network, tenants::check_tenants};
+use super::{Config, network::check_network, tenants::check_tenants, workers::check_workers};
 use crate::jail::WAIVABLE;
 
 /// A configuration that is not accepted.
@@ -62,7 +62,8 @@ pub fn parse(text: &str) -> Result<Config, BadConfig> {
 pub fn check(config: &mut Config) -> Result<(), BadConfig> {
     let limits = config.limits.rows().into_iter().map(|row| (format!("limits.{}", row.name), row));
     let budgets = config.budgets.rows().into_iter().map(|row| (row.name.to_owned(), row));
-    for (key, row) in limits.chain(budgets) {
+    let workers = config.workers.rows().into_iter().map(|row| (row.name.to_owned(), row));
+    for (key, row) in limits.chain(budgets).chain(workers) {
         if row.max == 0 || row.max > row.ceiling {
             return Err(BadConfig::Limit { key, value: row.max, ceiling: row.ceiling });
         }
@@ -81,6 +82,7 @@ pub fn check(config: &mut Config) -> Result<(), BadConfig> {
         }
     }
     check_journal(config)?;
+    check_workers(config)?;
     let paths = [("data_dir", Some(&config.data_dir)), ("listen.socket", Some(&config.listen.socket))];
     let paths = paths.into_iter().chain([("policy.dir", config.policy.dir.as_ref())]);
     for (key, path) in paths.filter_map(|(key, path)| Some((key, path?))) {

@@ -32,11 +32,11 @@ pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &C
             },
             () = abandoned.cancelled(), if !told_to_stop => {
                 told_to_stop = true;
-                handle.cancel().await;
+                handle.cancel();
             }
             () = stopping.cancelled(), if !told_to_stop => {
                 told_to_stop = true;
-                handle.cancel().await;
+                handle.cancel();
             }
         }
     }

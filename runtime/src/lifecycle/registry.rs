@@ -21,8 +21,8 @@ use crate::{
     manifest::{self, BadManifest, Difference, Manifest},
     policy::ToolFacts,
     step::{
-        BadLimit, Digest, Effect, Kind as ComponentKind, Name, Origin, Outcome, StepSpec, Task, ToolDescription,
-        ToolName, Version,
+        BadLimit, BadName, Digest, Effect, Kind as ComponentKind, Name, Origin, Outcome, StepSpec, Task,
+        ToolDescription, ToolName, Version,
     },
     store::{Agent, Component, ComponentError, Tool, VersionError, Versioned as _},
     worker::{Next, WorkerError},
@@ -258,7 +258,9 @@ impl Lifecycle {
             // It says the same of itself each time.
             origin: Origin { seed: [0; 32], start_ms: 0 },
         };
-        let mut running = self.workers().run(spec, None, Box::new(slot)).await?;
+        // The operator asks, for nobody's sake: no tenant's files are within reach.
+        let nobody = DEFAULT_TENANT.parse().map_err(|e: BadName| RegisterError::Undescribed(e.to_string()))?;
+        let mut running = self.workers().run(&self.home(&nobody, None), spec, Box::new(slot)).await?;
         let mut events = running.take_events();
         let undescribed = |why: String| RegisterError::Undescribed(why);
         let stop = CancellationToken::new();
@@ -271,7 +273,7 @@ impl Lifecycle {
                     Next::Ended(outcome, _) => return Err(undescribed(super::step::outcome_in_words(&outcome))),
                     // It has no power: whatever it asks, it waits until it is stopped.
                     Next::Call(..) => {
-                        running.handle().cancel().await;
+                        running.handle().cancel();
                         stop.cancel();
                     }
                 },

@@ -122,6 +122,7 @@ impl Lifecycle {
         let id = format!("steps/{}", random_id());
         let trail = self.trail(&tenant, &id, job.as_ref(), subject.agent.as_deref());
         let decision = self.authorize_step(&request, &subject, &id, &trail).await?;
+        let home = self.home(&tenant.name, job.as_ref());
         let tracked = self.0.running.token();
 
         // Then it is prepared: compiled if its artifact is gone, a slot, a budget, a workspace for itself.
@@ -194,7 +195,7 @@ impl Lifecycle {
         let spec = spec(&subject.component, request, mounts, limits, origin);
         // Whoever hangs up now, or finds no worker, leaves a step that is on record and never started.
         let unstarted = Unstarted::new(&execution, live);
-        let mut running = self.workers().run(spec, None, Box::new(held)).await?;
+        let mut running = self.workers().run(&home, spec, Box::new(held)).await?;
         let live = unstarted.started();
         info!(step = accepted.step, component = %accepted.component, agent = accepted.agent, "step accepted");
         let events = running.take_events();

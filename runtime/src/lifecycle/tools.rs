@@ -240,7 +240,7 @@ async fn run(
         origin,
     };
     let held = execution.step.held.upgrade().ok_or_else(|| lost("its step has ended".into()))?;
-    let running = lifecycle.workers().run(spec, Some(worker_step), Box::new(held)).await;
+    let running = lifecycle.workers().run_tool(worker_step, spec, Box::new(held)).await;
     let mut running = running.map_err(|e| lost(e.to_string()))?;
     Ok(conduct_tool(&inner, &mut running, &tool.tool.reference()).await)
 }
@@ -321,7 +321,7 @@ fn words(problems: &[Problem]) -> String {
 
 /// Returns whether an execution was lost with its worker.
 pub fn is_lost(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::WorkerLost(failure) if failure.code == "WORKER_LOST")
+    matches!(outcome, Outcome::WorkerLost(failure) if ["WORKER_LOST", "WORKER_HUNG"].contains(&failure.code.as_str()))
 }
 
 /// Returns the wall-clock time of an execution, each begun millisecond whole.

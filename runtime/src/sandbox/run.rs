@@ -25,7 +25,7 @@ use crate::{
         self, Exceeded,
         bindings::{StepPre, exports::palisade::agent::run::Input, palisade::agent::types::Error, tool::ToolPre},
     },
-    step::{Digest, FIXED, Failure, Outcome, StepLimits, StepSpec, Task, ToolDescription, Usage},
+    step::{Digest, FIXED, Failure, GUEST_STOPPED, Outcome, StepLimits, StepSpec, Task, ToolDescription, Usage},
 };
 
 /// Components that are kept linked. The one used longest ago goes first.
@@ -215,9 +215,13 @@ fn outcome(ended: Result<wasmtime::Result<Ended>, Stopped>, limits: &StepLimits,
         _ if format!("{error:#}").contains("fuel allocated for hostcalls") => {
             exceeded("hostcall_bytes", FIXED.hostcall_bytes)
         }
+        _ if format!("{error:#}").contains("store handle limit exceeded") => exceeded("handles", FIXED.handles),
         Some(trap) => Outcome::Trapped(Failure::new("TRAPPED", format!("the guest trapped: {trap}"))),
         None => {
-            Outcome::Trapped(Failure::new("TRAPPED", shorten(format!("the guest was stopped: {error:#}"), 16 << 10)))
+            // A resource that is used wrongly, or in the wrong order, is an ordinary mistake.
+            let mistaken = error.is::<ResourceTableError>();
+            let code = if mistaken { "TRAPPED" } else { GUEST_STOPPED };
+            Outcome::Trapped(Failure::new(code, shorten(format!("the guest was stopped: {error:#}"), 16 << 10)))
         }
     }
 }

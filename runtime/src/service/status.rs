@@ -72,8 +72,12 @@ fn with(code: Code, mut message: String, details: ErrorDetails) -> Status {
 }
 
 fn retry_later(code: Code, reason: &str, message: String) -> Status {
+    retry_in_time(code, reason, message, RETRY)
+}
+
+fn retry_in_time(code: Code, reason: &str, message: String, retry_in: Duration) -> Status {
     let mut details = info(reason);
-    details.set_retry_info(Some(RETRY));
+    details.set_retry_info(Some(retry_in));
     with(code, message, details)
 }
 
@@ -121,6 +125,10 @@ pub fn run(error: RunError) -> Status {
         RunError::Admit(AdmitError::QueueFull { .. }) => retry_later(Code::ResourceExhausted, "QUEUE_FULL", message),
         RunError::Admit(AdmitError::ShuttingDown) => retry_later(Code::Unavailable, "SHUTTING_DOWN", message),
         RunError::Worker(WorkerError::Wire(_)) => bad_field("FIELD_INVALID", "input", message),
+        RunError::Worker(WorkerError::BackingOff { retry_in, .. }) => {
+            retry_in_time(Code::Unavailable, "WORKER_UNAVAILABLE", message, retry_in)
+        }
+        RunError::Worker(WorkerError::NoPlace(_)) => retry_later(Code::Unavailable, "WORKER_UNAVAILABLE", message),
         RunError::Worker(_) => {
             error!(error = message, "no worker");
             retry_later(

@@ -14,14 +14,18 @@ impl System for Service {
     async fn get_server_info(&self, _: Request<v1::GetServerInfoRequest>) -> Result<Response<v1::ServerInfo>, Status> {
         let config = self.0.config();
         let hello = self.0.hello();
-        let limits =
-            config.limits.rows().into_iter().chain(config.budgets.rows()).chain(Limits::fixed_rows()).map(|row| {
-                v1::Limit {
-                    name: row.name.into(),
-                    unit: row.unit.into(),
-                    default_value: convert::int(row.default),
-                    maximum: convert::int(row.max),
-                }
+        let limits = config
+            .limits
+            .rows()
+            .into_iter()
+            .chain(config.workers.rows())
+            .chain(config.budgets.rows())
+            .chain(Limits::fixed_rows())
+            .map(|row| v1::Limit {
+                name: row.name.into(),
+                unit: row.unit.into(),
+                default_value: convert::int(row.default),
+                maximum: convert::int(row.max),
             });
         let walls = hello.walls.iter().map(|wall| {
             let state = match wall.state {

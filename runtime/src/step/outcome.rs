@@ -51,6 +51,9 @@ impl Outcome {
     }
 }
 
+/// The code of a guest that the engine stopped for what is neither a trap of WebAssembly nor a limit.
+pub const GUEST_STOPPED: &str = "GUEST_STOPPED";
+
 /// Why a step did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -40,6 +40,7 @@ struct Instruments {
     budget_exhausted: Counter<u64>,
     workers: UpDownCounter<i64>,
     workers_started: Counter<u64>,
+    workers_recycled: Counter<u64>,
     workers_lost: Counter<u64>,
     artifact_lookups: Counter<u64>,
     journal_commit_duration: Histogram<f64>,
@@ -87,10 +88,19 @@ impl Meters {
             workers: meter
                 .i64_up_down_counter(names::WORKERS)
                 .with_unit(names::UNIT_WORKERS)
-                .with_description("Workers that run")
+                .with_description("Workers that run, by what they are there for")
                 .build(),
             workers_started: count(names::WORKERS_STARTED, names::UNIT_WORKERS, "Workers that were started"),
-            workers_lost: count(names::WORKERS_LOST, names::UNIT_WORKERS, "Workers that died or hung"),
+            workers_recycled: count(
+                names::WORKERS_RECYCLED,
+                names::UNIT_WORKERS,
+                "Workers that took no new steps any more, by reason",
+            ),
+            workers_lost: count(
+                names::WORKERS_LOST,
+                names::UNIT_WORKERS,
+                "Workers that died, hung or broke the rules, by which",
+            ),
             artifact_lookups: count(
                 names::ARTIFACT_LOOKUPS,
                 names::UNIT_LOOKUPS,
@@ -139,17 +149,29 @@ impl Meters {
     /// Counts a worker that was started.
     pub fn worker_started(&self) {
         let Some(on) = &self.0 else { return };
-        on.workers.add(1, &[]);
         on.workers_started.add(1, &[]);
     }
 
-    /// Counts a worker that is gone. It is `lost` if nobody told it to end.
-    pub fn worker_ended(&self, lost: bool) {
+    /// Counts a worker that goes from one state to another, or comes, or goes.
+    pub fn worker_moved(&self, from: Option<&'static str>, to: Option<&'static str>) {
         let Some(on) = &self.0 else { return };
-        on.workers.add(-1, &[]);
-        if lost {
-            on.workers_lost.add(1, &[]);
+        for (state, change) in [(from, -1), (to, 1)] {
+            if let Some(state) = state {
+                on.workers.add(change, &[KeyValue::new(names::LABEL_STATE, state)]);
+            }
         }
+    }
+
+    /// Counts a worker that takes no new steps any more.
+    pub fn worker_recycled(&self, reason: &'static str) {
+        let Some(on) = &self.0 else { return };
+        on.workers_recycled.add(1, &[KeyValue::new(names::LABEL_REASON, reason)]);
+    }
+
+    /// Counts a worker that came to a bad end.
+    pub fn worker_lost(&self, how: &'static str) {
+        let Some(on) = &self.0 else { return };
+        on.workers_lost.add(1, &[KeyValue::new(names::LABEL_REASON, how)]);
     }
 
     /// Counts a look for a compiled component. It is a `hit` if it was there.

@@ -88,6 +88,7 @@ pub const STEP_QUEUE_DURATION: &str = "palisade.step.queue.duration";
 pub const TELEMETRY_DROPPED: &str = "palisade.telemetry.dropped";
 pub const WORKERS: &str = "palisade.workers";
 pub const WORKERS_LOST: &str = "palisade.workers.lost";
+pub const WORKERS_RECYCLED: &str = "palisade.workers.recycled";
 pub const WORKERS_STARTED: &str = "palisade.workers.started";
 
 // Ours: labels of metrics. Their values are from closed sets, never from a caller or a guest.
@@ -98,6 +99,7 @@ pub const LABEL_OUTCOME: &str = "outcome";
 pub const LABEL_POWER: &str = "power";
 pub const LABEL_REASON: &str = "reason";
 pub const LABEL_RESULT: &str = "result";
+pub const LABEL_STATE: &str = "state";
 
 /// Units, as UCUM writes them. Braces are an annotation, which Prometheus leaves out.
 pub const UNIT_SECONDS: &str = "s";

@@ -69,7 +69,7 @@ impl Compiler {
         let end = process.end().await;
         match talked {
             Ok(Err(Talk::Compile(error))) => Err(error),
-            Ok(Err(Talk::Wire(WireError::Closed | WireError::Io(_)))) => Err(CompileError::Died(end)),
+            Ok(Err(Talk::Wire(WireError::Closed | WireError::Io(_)))) => Err(CompileError::Died(end.to_string())),
             Ok(Err(Talk::Wire(error))) => Err(CompileError::Violation(error.to_string())),
             Ok(Ok(compiled)) => Ok(compiled),
             Err(_) => Err(CompileError::Timeout(self.limits.timeout.as_millis() as u64)),

@@ -1,80 +1,83 @@
-//! The workers: one for each tenant. A dead one is replaced when the next step comes.
+//! The workers: which of them runs a step, and who takes the place of one that goes.
 
 use std::{
     any::Any,
+    collections::{HashMap, HashSet},
     io,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::{
-    io::BufReader,
-    net::unix::OwnedReadHalf,
-    sync::Mutex,
-    time::{MissedTickBehavior, interval, timeout},
-};
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tokio::{sync::OnceCell, time::sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::error;
 
 use super::{
-    process::{Process, Spawner},
+    backoff::Backoff,
+    home::{Home, Whose},
+    life::{self, Changed, End, Hello, State, Worker},
+    process::Spawner,
     running::Running,
-    steps::Steps,
+    wear::{Reason, Wear},
 };
 use crate::{
-    step::StepSpec,
-    wire::{self, FromWorker, Outbox, ToWorker, Wall, WallState, WireError, WorkerSetup},
+    step::{Name, StepSpec},
+    wire::{self, ToWorker, Wall, WireError, WorkerSetup},
 };
 
-/// How long a worker may take to set itself up.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// All workers of the daemon.
+#[derive(Clone)]
+pub struct Workers(Arc<Pool>);
 
-/// How often the daemon looks for steps that should have ended.
-const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+/// How many workers there are, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Ready workers that wait, for each tenant that ran something lately.
+    pub spares: usize,
+    /// Workers at once, of all tenants.
+    pub total: usize,
+    pub wear: Wear,
+}
 
-/// The tenant's worker.
-pub struct Workers {
+/// What a tenant's workers may reach.
+pub type SetupOf = Box<dyn Fn(&Name) -> WorkerSetup + Send + Sync>;
+
+struct Pool {
     spawner: Spawner,
-    setup: WorkerSetup,
+    settings: Settings,
+    setup_of: SetupOf,
     allow_missing: Vec<String>,
     changed: Changed,
-    current: Mutex<Option<Arc<Worker>>>,
+    places: Mutex<Places>,
     next_step: AtomicU64,
-}
-
-/// Told when a worker came or went.
-pub type Changed = Arc<dyn Fn(Change) + Send + Sync>;
-
-/// What became of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    Started,
-    /// The daemon ended it.
-    Ended,
-    /// It died, hung or broke the rules.
-    Lost,
-}
-
-/// What a worker said of itself when it was ready.
-#[derive(Debug, Clone)]
-pub struct Hello {
-    pub walls: Vec<Wall>,
-    pub engine: String,
-}
-
-struct Worker {
-    hello: Hello,
-    frames: Outbox,
-    steps: Arc<Steps>,
-    /// It gets no new steps.
-    dead: AtomicBool,
-    /// Its process is gone and its steps have ended.
-    ended: CancellationToken,
-    /// Ends it.
+    /// Cancelled: every worker ends.
     stop: CancellationToken,
+    _stop: DropGuard,
+}
+
+#[derive(Default)]
+struct Places {
+    /// All whose process runs.
+    alive: Vec<Arc<Worker>>,
+    /// Workers that are being started.
+    starting: usize,
+    /// The worker of each home, or a place that waits for it.
+    homes: HashMap<Home, Place>,
+    spares: HashMap<Name, Vec<Arc<Worker>>>,
+    tenants: HashMap<Name, Tenant>,
+    /// Tenants whose spares are being started.
+    refilling: HashSet<Name>,
+}
+
+type Place = Arc<OnceCell<Arc<Worker>>>;
+
+#[derive(Default)]
+struct Tenant {
+    used: Option<Instant>,
+    backoff: Backoff,
 }
 
 /// A worker that cannot be had.
@@ -89,159 +92,295 @@ pub enum WorkerError {
         .0.iter().map(|w| format!("`{}` ({})", w.name, w.detail)).collect::<Vec<_>>().join(", ")
     )]
     WallsMissing(Vec<Wall>),
+    #[error("workers keep dying, the last one because {why}: the next is started in {} ms", retry_in.as_millis())]
+    BackingOff { why: String, retry_in: Duration },
+    #[error("all {0} workers that `workers.total` allows run steps: retry later")]
+    NoPlace(usize),
+    #[error("the step that asks does not run any more")]
+    CallerGone,
     #[error("the step cannot be sent to its worker: {0}")]
     Wire(#[from] WireError),
 }
 
 impl Workers {
-    /// Returns the workers of one tenant. None is started yet.
-    pub fn new(spawner: Spawner, setup: WorkerSetup, allow_missing: Vec<String>, changed: Changed) -> Self {
-        Self { spawner, setup, allow_missing, changed, current: Mutex::default(), next_step: AtomicU64::new(1) }
+    /// Returns the workers of the daemon. None is started yet.
+    pub fn new(
+        spawner: Spawner,
+        settings: Settings,
+        setup_of: SetupOf,
+        allow_missing: Vec<String>,
+        changed: Changed,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let (places, next_step, guard) = (Mutex::default(), AtomicU64::new(1), stop.clone().drop_guard());
+        Self(Arc::new(Pool {
+            spawner,
+            settings,
+            setup_of,
+            allow_missing,
+            changed,
+            places,
+            next_step,
+            stop,
+            _stop: guard,
+        }))
     }
 
-    /// Returns what a worker says of itself; starts one if there is none.
-    pub async fn hello(&self) -> Result<Hello, WorkerError> {
-        Ok(self.live().await?.hello.clone())
+    /// Starts the first worker of a tenant, which is then ready for a step, and returns what it says of itself.
+    pub async fn hello(&self, tenant: &Name) -> Result<Hello, WorkerError> {
+        let worker = self.0.start(tenant).await?;
+        let mut places = self.0.places();
+        places.tenants.entry(tenant.clone()).or_default().used = Some(Instant::now());
+        places.spares.entry(tenant.clone()).or_default().push(worker.clone());
+        drop(places);
+        self.0.refill(tenant);
+        Ok(worker.hello.clone())
     }
 
-    /// Sends a step to a worker. `caller` is the step that calls the tool which this is, if it is one. `holds` is
-    /// dropped when the worker is done with the step.
+    /// Sends a step to the worker of its home. `holds` is dropped when the worker is done with it.
     pub async fn run(
         &self,
+        home: &Home,
         spec: StepSpec,
-        caller: Option<u64>,
+        mut holds: Box<dyn Any + Send>,
+    ) -> Result<Running, WorkerError> {
+        let (step, limits) = (self.0.next_step(), spec.limits);
+        let frame = wire::encode(&ToWorker::Run { step, caller: None, spec: Box::new(spec) })?;
+        loop {
+            let worker = self.0.at(home).await?;
+            match worker.steps.add(step, None, limits, holds) {
+                Ok(received) => {
+                    if home.whose == Whose::Step {
+                        worker.steps.retire(Reason::Isolation);
+                    }
+                    return Ok(worker.send(step, received, &frame).await);
+                }
+                Err(back) => holds = back,
+            }
+            self.0.leave(home, &worker);
+        }
+    }
+
+    /// Sends a tool to the worker that runs the step, or the tool, that calls it.
+    pub async fn run_tool(
+        &self,
+        caller: u64,
+        spec: StepSpec,
         holds: Box<dyn Any + Send>,
     ) -> Result<Running, WorkerError> {
-        let worker = self.live().await?;
-        let step = self.next_step.fetch_add(1, Ordering::Relaxed);
-        let limits = spec.limits;
-        let frame = wire::encode(&ToWorker::Run { step, caller, spec: Box::new(spec) })?;
-        let received = worker.steps.add(step, limits, holds);
-        // A caller that hangs up while the frame waits for room takes its step along: the worker never hears of it.
-        let unsent = Unsent { worker: &worker, step };
-        let sent = worker.frames.send(&frame).await;
-        std::mem::forget(unsent);
-        if sent.is_err() || worker.dead.load(Ordering::Acquire) {
-            // It died meanwhile. Whoever cleaned up may have done so before this step was registered; what the step
-            // holds is free only once the process is certainly gone.
-            worker.ended.cancelled().await;
-            worker.steps.lose_all("it died as the step was sent");
-        }
-        let (frames, steps) = (worker.frames.clone(), worker.steps.clone());
-        Ok(Running::new(step, received, frames, steps))
+        let (step, limits) = (self.0.next_step(), spec.limits);
+        let frame = wire::encode(&ToWorker::Run { step, caller: Some(caller), spec: Box::new(spec) })?;
+        let worker = self.0.worker_of(caller).ok_or(WorkerError::CallerGone)?;
+        let received = worker.steps.add(step, Some(caller), limits, holds).map_err(|_| WorkerError::CallerGone)?;
+        Ok(worker.send(step, received, &frame).await)
+    }
+}
+
+impl Pool {
+    fn next_step(&self) -> u64 {
+        self.next_step.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn live(&self) -> Result<Arc<Worker>, WorkerError> {
-        let mut current = self.current.lock().await;
-        if let Some(worker) = current.as_ref()
-            && !worker.dead.load(Ordering::Acquire)
-        {
-            return Ok(worker.clone());
+    /// Returns the worker that runs a step.
+    fn worker_of(&self, step: u64) -> Option<Arc<Worker>> {
+        self.places().alive.iter().find(|worker| worker.steps.runs(step)).cloned()
+    }
+
+    /// Returns the worker of a home: the one that it has, a spare, or a new one.
+    async fn at(self: &Arc<Self>, home: &Home) -> Result<Arc<Worker>, WorkerError> {
+        self.places().tenants.entry(home.tenant.clone()).or_default().used = Some(Instant::now());
+        if home.whose == Whose::Step {
+            return self.spare_or_new(&home.tenant).await;
         }
-        let worker = self.start().await?;
-        *current = Some(worker.clone());
+        // Who comes while one is started waits for that one.
+        let place = self.places().homes.entry(home.clone()).or_default().clone();
+        let claim = Claim { pool: self, home, place: &place };
+        let worker = place.get_or_try_init(|| self.spare_or_new(&home.tenant)).await?;
+        drop(claim);
+        Ok(worker.clone())
+    }
+
+    async fn spare_or_new(self: &Arc<Self>, tenant: &Name) -> Result<Arc<Worker>, WorkerError> {
+        let spare = self.places().spares.get_mut(tenant).and_then(Vec::pop);
+        let worker = match spare {
+            Some(spare) => spare,
+            None => self.start(tenant).await?,
+        };
+        worker.becomes(State::Serving);
+        self.refill(tenant);
         Ok(worker)
     }
 
-    async fn start(&self) -> Result<Arc<Worker>, WorkerError> {
-        let (process, mut socket) = self.spawner.spawn("worker").await?;
-        let setup = wire::encode(&ToWorker::Setup(self.setup.clone()))?;
-        let ready = async {
-            tokio::io::AsyncWriteExt::write_all(&mut socket, &setup).await?;
-            wire::read::<FromWorker>(&mut socket).await
-        };
-        let (walls, engine) = match timeout(START_TIMEOUT, ready).await {
-            Ok(Ok(FromWorker::Ready { walls, engine })) => (walls, engine),
-            Ok(Ok(_)) => return Err(WorkerError::NotReady("it spoke out of turn".into())),
-            Ok(Err(error)) => return Err(WorkerError::NotReady(format!("{error}; {}", process.end().await))),
-            Err(_) => {
-                return Err(WorkerError::NotReady(format!("no answer in {START_TIMEOUT:?}; {}", process.end().await)));
+    /// Takes a worker that takes no more out of its home.
+    fn leave(&self, home: &Home, worker: &Arc<Worker>) {
+        let mut places = self.places();
+        let has = places.homes.get(home).and_then(|place| place.get()).is_some_and(|at| Arc::ptr_eq(at, worker));
+        if has {
+            places.homes.remove(home);
+        }
+    }
+
+    async fn start(self: &Arc<Self>, tenant: &Name) -> Result<Arc<Worker>, WorkerError> {
+        let room = self.make_room(tenant)?;
+        self.start_in(room, tenant).await
+    }
+
+    async fn start_in(self: &Arc<Self>, room: Room, tenant: &Name) -> Result<Arc<Worker>, WorkerError> {
+        let (setup, wear) = ((self.setup_of)(tenant), self.settings.wear);
+        let started =
+            life::start(&self.spawner, tenant.clone(), setup, &self.allow_missing, &wear, self.changed.clone()).await;
+        let started = started.inspect_err(|error| {
+            self.failed(tenant, Duration::ZERO, &error.to_string());
+        })?;
+        let worker = started.worker.clone();
+        room.taken_by(worker.clone());
+        let (pool, stop, tended) = (Arc::downgrade(self), self.stop.clone(), worker.clone());
+        tokio::spawn(async move {
+            let replace = || {
+                if let Some(pool) = pool.upgrade() {
+                    pool.refill(&tended.tenant);
+                }
+            };
+            let end = started.tend(&wear, stop, replace).await;
+            if let Some(pool) = pool.upgrade() {
+                pool.ended(&tended, end);
             }
-        };
-        let missing = |wall: &&Wall| wall.state == WallState::Missing && !self.allow_missing.contains(&wall.name);
-        let missing: Vec<_> = walls.iter().filter(missing).cloned().collect();
-        if !missing.is_empty() {
-            process.end().await;
-            return Err(WorkerError::WallsMissing(missing));
-        }
-        info!(pid = process.id(), "worker ready");
-        let (reader, writer) = socket.into_split();
-        let worker = Arc::new(Worker {
-            hello: Hello { walls, engine },
-            frames: Outbox::new(writer),
-            steps: Arc::default(),
-            dead: AtomicBool::new(false),
-            ended: CancellationToken::new(),
-            stop: CancellationToken::new(),
         });
-        (self.changed)(Change::Started);
-        tokio::spawn(tend(worker.clone(), process, reader, self.changed.clone()));
         Ok(worker)
     }
-}
 
-/// A step that is registered and not sent.
-struct Unsent<'a> {
-    worker: &'a Worker,
-    step: u64,
-}
-
-impl Drop for Unsent<'_> {
-    fn drop(&mut self) {
-        self.worker.steps.forget(self.step);
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        if let Some(worker) = self.current.get_mut() {
-            worker.stop.cancel();
+    /// Counts a worker that is about to be started, if there may be one: an idle one of whoever ran nothing for the
+    /// longest time makes room.
+    fn make_room(self: &Arc<Self>, tenant: &Name) -> Result<Room, WorkerError> {
+        let mut places = self.places();
+        if let Some((retry_in, why)) =
+            places.tenants.get(tenant).and_then(|tenant| tenant.backoff.pause(Instant::now()))
+        {
+            return Err(WorkerError::BackingOff { why: why.into(), retry_in });
         }
+        if places.count() >= self.settings.total {
+            let idle = places.alive.iter().filter_map(|worker| Some((worker.steps.idle()?, worker)));
+            let mut idle: Vec<_> = idle.collect();
+            idle.sort_by_key(|(idle, _)| *idle);
+            if !idle.iter().rev().any(|(_, worker)| worker.steps.retire_idle(Reason::Place)) {
+                return Err(WorkerError::NoPlace(self.settings.total));
+            }
+        }
+        places.starting += 1;
+        Ok(Room(self.clone()))
+    }
+
+    /// Forgets a worker that ended, and counts a bad end.
+    fn ended(self: &Arc<Self>, worker: &Arc<Worker>, end: End) {
+        let mut places = self.places();
+        places.alive.retain(|alive| !Arc::ptr_eq(alive, worker));
+        places.homes.retain(|_, place| place.get().is_none_or(|at| !Arc::ptr_eq(at, worker)));
+        if let Some(spares) = places.spares.get_mut(&worker.tenant) {
+            spares.retain(|spare| !Arc::ptr_eq(spare, worker));
+        }
+        drop(places);
+        match end {
+            End::Stopped => return,
+            End::Retired => {}
+            End::Lost(why) => self.failed(&worker.tenant, worker.born.elapsed(), &why),
+        }
+        self.refill(&worker.tenant);
+    }
+
+    fn failed(&self, tenant: &Name, lived: Duration, why: &str) {
+        self.places().tenants.entry(tenant.clone()).or_default().backoff.failed(Instant::now(), lived, why);
+    }
+
+    /// Starts what lacks of a tenant's spares, in the background.
+    fn refill(self: &Arc<Self>, tenant: &Name) {
+        if self.stop.is_cancelled() || !self.places().refilling.insert(tenant.clone()) {
+            return;
+        }
+        let (pool, tenant) = (Arc::downgrade(self), tenant.clone());
+        tokio::spawn(async move {
+            while let Some(pause) = refill_one(&pool, &tenant).await {
+                sleep(pause).await;
+            }
+        });
+    }
+
+    /// Says whether a spare of the tenant is to be started, now or after a pause.
+    fn lacking(self: &Arc<Self>, tenant: &Name) -> Option<Result<Room, Duration>> {
+        let mut places = self.places();
+        let lately = |used: Instant| used.elapsed() < self.settings.wear.idle;
+        let spares =
+            places.spares.get(tenant).map_or(0, |spares| spares.iter().filter(|spare| !spare.steps.leaves()).count());
+        let state = places.tenants.get(tenant);
+        // A spare takes nobody's place.
+        let lacks = spares < self.settings.spares
+            && places.count() < self.settings.total
+            && state.and_then(|tenant| tenant.used).is_some_and(lately);
+        if !lacks {
+            places.refilling.remove(tenant);
+            return None;
+        }
+        let pause = state.and_then(|tenant| Some(tenant.backoff.pause(Instant::now())?.0)).unwrap_or_default();
+        if !pause.is_zero() {
+            return Some(Err(pause));
+        }
+        places.starting += 1;
+        Some(Ok(Room(self.clone())))
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Moves frames until the worker dies, hangs or breaks the rules; then ends it and its steps.
-async fn tend(worker: Arc<Worker>, process: Process, reader: OwnedReadHalf, changed: Changed) {
-    let why = tokio::select! {
-        why = read(reader, &worker.steps) => why,
-        broken = worker.frames.flush() => broken.to_string(),
-        () = watch(&worker.steps) => "it did not end a step in time".into(),
-        () = worker.stop.cancelled() => "the daemon shuts down".into(),
+/// Starts a spare if one lacks; returns when to look again, or nothing once none lacks.
+async fn refill_one(pool: &Weak<Pool>, tenant: &Name) -> Option<Duration> {
+    let pool = pool.upgrade()?;
+    let room = match pool.lacking(tenant)? {
+        Ok(room) => room,
+        Err(pause) => return Some(pause),
     };
-    worker.dead.store(true, Ordering::Release);
-    worker.frames.close();
-    let pid = process.id();
-    let end = process.end().await;
-    warn!(pid, why, end, "worker gone");
-    changed(if worker.stop.is_cancelled() { Change::Ended } else { Change::Lost });
-    worker.steps.lose_all(&why);
-    worker.ended.cancel();
+    match pool.start_in(room, tenant).await {
+        Ok(worker) => pool.places().spares.entry(tenant.clone()).or_default().push(worker),
+        Err(error) => error!(%tenant, %error, "no spare worker"),
+    }
+    Some(Duration::ZERO)
 }
 
-async fn read(reader: OwnedReadHalf, steps: &Steps) -> String {
-    let mut reader = BufReader::with_capacity(64 << 10, reader);
-    loop {
-        let taken = match wire::read(&mut reader).await {
-            Ok(FromWorker::Event { step, event }) => steps.event(step, event),
-            Ok(FromWorker::Call { step, call, asked }) => steps.call(step, call, asked),
-            Ok(FromWorker::Body { step, call, piece }) => steps.piece(step, call, piece),
-            Ok(FromWorker::Taken { step, call, weight }) => steps.taken(step, call, weight),
-            Ok(FromWorker::Drop { step, call }) => steps.drop_call(step, call),
-            Ok(FromWorker::Done { step, outcome, usage }) => steps.done(step, outcome, usage),
-            Ok(FromWorker::Ready { .. }) => return "it broke the rules: ready twice".into(),
-            Err(WireError::Closed) => return "its process died".into(),
-            Err(error) => return format!("it broke the rules: {error}"),
-        };
-        if let Err(violation) = taken {
-            return format!("it broke the rules: {violation}");
-        }
+impl Places {
+    fn count(&self) -> usize {
+        self.starting + self.alive.iter().filter(|worker| !worker.steps.leaves()).count()
     }
 }
 
-async fn watch(steps: &Steps) {
-    let mut ticks = interval(WATCH_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !steps.overdue() {
-        ticks.tick().await;
+/// A worker that is being started, as far as the count of all goes.
+struct Room(Arc<Pool>);
+
+impl Room {
+    fn taken_by(self, worker: Arc<Worker>) {
+        self.0.places().alive.push(worker);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.places().starting -= 1;
+    }
+}
+
+/// A home for which a worker is looked for. Without one it is forgotten again.
+struct Claim<'a> {
+    pool: &'a Pool,
+    home: &'a Home,
+    place: &'a Place,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut places = self.pool.places();
+        if self.place.get().is_some() {
+            places.homes.entry(self.home.clone()).or_insert_with(|| self.place.clone());
+        } else if places.homes.get(self.home).is_some_and(|place| Arc::ptr_eq(place, self.place)) {
+            places.homes.remove(self.home);
+        }
     }
 }

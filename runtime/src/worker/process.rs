@@ -1,7 +1,7 @@
 //! Starts jailed processes: this same binary, one socket, an empty environment, and nothing else.
 
 use std::{
-    io,
+    fmt, io,
     os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
     path::PathBuf,
     process::Stdio,
@@ -29,6 +29,23 @@ struct Order {
     role: &'static str,
     socket: OwnedFd,
     reply: oneshot::Sender<io::Result<Child>>,
+}
+
+/// How a process ended.
+pub struct Gone {
+    pub status: String,
+    /// What it said last on standard error.
+    pub last_words: String,
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.last_words.is_empty() {
+            f.write_str(&self.status)
+        } else {
+            write!(f, "{}: {}", self.status, self.last_words)
+        }
+    }
 }
 
 /// A running process.
@@ -80,16 +97,13 @@ impl Process {
     }
 
     /// Kills the process if it still runs, and returns why it is gone.
-    pub async fn end(mut self) -> String {
+    pub async fn end(mut self) -> Gone {
         let _ = self.child.start_kill(); // fails if it is gone already
         let status = match self.child.wait().await {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        match self.last_words.await {
-            Ok(words) if !words.is_empty() => format!("{status}: {words}"),
-            _ => status,
-        }
+        Gone { status, last_words: self.last_words.await.unwrap_or_default() }
     }
 }
 

@@ -1,12 +1,12 @@
 //! A step that a worker runs, as the daemon holds it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     bodies::{Bodies, Ends},
-    steps::{Asked, Received, Steps},
+    steps::{Asked, GRACE, Received, Steps},
 };
 use crate::{
     step::{Answer, Call, CallError, Event, Failure, Outcome, Piece, Usage},
@@ -119,9 +119,22 @@ impl Handle {
     }
 
     /// Tells the step to stop. It still ends.
-    pub async fn cancel(&self) {
-        self.steps.cancelled(self.step);
-        self.send(&ToWorker::Cancel { step: self.step }).await;
+    pub fn cancel(&self) {
+        self.kill_within(GRACE);
+    }
+
+    /// Tells the step to stop. If its worker has not reported its end within `bound`, the worker is killed. Neither
+    /// guest nor worker is trusted to do anything.
+    pub fn kill_within(&self, bound: Duration) {
+        let Self { step, frames, steps } = self;
+        steps.ends_within(*step, bound);
+        if let Ok(frame) = encode(&ToWorker::Cancel { step: *step })
+            && let Ok(false) = frames.try_send(&frame)
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let frames = frames.clone();
+            runtime.spawn(async move { frames.send(&frame).await });
+        }
     }
 
     /// Answers a host call, `at_ms` milliseconds after the step's start. Of one whose response has begun, this is the
@@ -160,17 +173,8 @@ impl Handle {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.over {
-            return;
-        }
-        let Handle { step, frames, steps } = &self.handle;
-        steps.cancelled(*step);
-        if let Ok(frame) = encode(&ToWorker::Cancel { step: *step })
-            && let Ok(false) = frames.try_send(&frame)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let frames = frames.clone();
-            runtime.spawn(async move { frames.send(&frame).await });
+        if !self.over {
+            self.handle.cancel();
         }
     }
 }

@@ -7,19 +7,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::sleep_until,
+};
 
-use super::bodies::{Ends, Loose};
+use super::{
+    bodies::{Ends, Loose},
+    checks::{check_size, is_suspicious, text_bytes},
+    wear::Reason,
+};
 use crate::{
-    step::{Call, Event, FIELD_BYTES, FIXED, Failure, Outcome, Piece, StepLimits, Usage},
+    step::{Call, Event, FIXED, Failure, Outcome, Piece, StepLimits, Usage},
     wire::{CHUNK_BYTES_MAX, EVENT_WINDOW},
 };
 
 /// How much later than its deadline or its cancellation a step may end before its worker counts as hung.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// Bytes of a failure's code or message, which a worker cuts well below.
-const TEXT_BYTES_MAX: usize = 32 << 10;
+pub const GRACE: Duration = Duration::from_secs(2);
 
 /// What comes from a step. The events end before the end comes.
 pub struct Received {
@@ -49,8 +53,31 @@ pub enum Violation {
 }
 
 /// All steps of one worker.
-#[derive(Default)]
-pub struct Steps(Mutex<HashMap<u64, Entry>>);
+pub struct Steps {
+    table: Mutex<Table>,
+    /// Something changed that somebody here waits for.
+    changed: Notify,
+}
+
+struct Table {
+    entries: HashMap<u64, Entry>,
+    /// How many more it takes.
+    left: u64,
+    taking: Taking,
+    /// When a step was last taken, or the last one ended.
+    used: Instant,
+    /// When it is looked next whether a step is overdue.
+    look: Option<Instant>,
+}
+
+/// What a worker takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taking {
+    Steps,
+    /// What the steps need that it runs.
+    Tools(Reason),
+    Nothing,
+}
 
 struct Entry {
     messages: mpsc::Sender<Event>,
@@ -90,13 +117,37 @@ impl Entry {
 }
 
 impl Steps {
-    /// Registers a step before it is sent to the worker.
-    pub fn add(&self, step: u64, limits: StepLimits, holds: Box<dyn Any + Send>) -> Received {
+    /// Returns the steps of a worker that takes `most` of them.
+    pub fn new(most: u64) -> Self {
+        let (entries, used) = (HashMap::new(), Instant::now());
+        let table = Table { entries, left: most, taking: Taking::Steps, used, look: None };
+        Self { table: Mutex::new(table), changed: Notify::new() }
+    }
+
+    /// Registers a step before it is sent to the worker, or gives back what it holds: the worker takes no more, or does
+    /// not run the step `caller` any more that needs it.
+    pub fn add(
+        &self,
+        step: u64,
+        caller: Option<u64>,
+        limits: StepLimits,
+        holds: Box<dyn Any + Send>,
+    ) -> Result<Received, Box<dyn Any + Send>> {
+        let mut table = self.table();
+        let taken = match (table.taking, caller) {
+            (Taking::Nothing, _) => false,
+            (_, Some(caller)) => table.entries.contains_key(&caller),
+            (taking, None) => taking == Taking::Steps,
+        };
+        if !taken {
+            return Err(holds);
+        }
         // Room for all that a worker may send, so that delivering never waits.
         let (messages, events) = mpsc::channel(EVENT_WINDOW);
         let (asked, calls) = mpsc::channel(FIXED.calls_under_way as usize);
         let (end, ended) = oneshot::channel();
-        let overdue = Instant::now() + Duration::from_millis(limits.timeout_ms) + GRACE;
+        let since = Instant::now();
+        let overdue = since + Duration::from_millis(limits.timeout_ms) + GRACE;
         let entry = Entry {
             messages,
             calls: asked,
@@ -105,23 +156,84 @@ impl Steps {
             limits,
             events: 0,
             stdio_bytes: 0,
-            since: Instant::now(),
+            since,
             overdue,
             _holds: holds,
         };
-        self.entries().insert(step, entry);
-        Received { events, calls, ended }
+        table.entries.insert(step, entry);
+        (table.used, table.left) = (since, table.left.saturating_sub(1));
+        if table.left == 0 {
+            table.retire(Reason::Steps, &self.changed);
+        }
+        if table.look.is_none_or(|look| overdue < look) {
+            self.changed.notify_waiters();
+        }
+        Ok(Received { events, calls, ended })
     }
 
     /// Forgets a step that was never sent.
     pub fn forget(&self, step: u64) {
-        self.entries().remove(&step);
+        self.remove(step);
+    }
+
+    /// Takes no new steps from here on.
+    pub fn retire(&self, reason: Reason) {
+        self.table().retire(reason, &self.changed);
+    }
+
+    /// Takes no new steps from here on if it runs none; returns whether that is so.
+    pub fn retire_idle(&self, reason: Reason) -> bool {
+        let mut table = self.table();
+        let idle = table.is_idle();
+        if idle {
+            table.retire(reason, &self.changed);
+        }
+        idle
+    }
+
+    /// Returns once no new steps are taken, and why.
+    pub async fn retired(&self) -> Reason {
+        loop {
+            let changed = self.changed.notified();
+            if let Taking::Tools(reason) = self.table().taking {
+                return reason;
+            }
+            changed.await;
+        }
+    }
+
+    /// Returns once no steps are taken and the last one has ended: there will be none.
+    pub async fn drained(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.leaves() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Returns whether the worker has nothing to do any more.
+    pub fn leaves(&self) -> bool {
+        let table = self.table();
+        table.taking != Taking::Steps && table.entries.is_empty()
+    }
+
+    /// Returns for how long nothing has run, unless something runs or the worker leaves.
+    pub fn idle(&self) -> Option<Duration> {
+        let table = self.table();
+        table.is_idle().then(|| table.used.elapsed())
+    }
+
+    /// Returns whether the worker runs this step.
+    pub fn runs(&self, step: u64) -> bool {
+        self.table().entries.contains_key(&step)
     }
 
     /// Takes an event from the worker.
     pub fn event(&self, step: u64, event: Event) -> Result<(), Violation> {
-        let mut entries = self.entries();
-        let entry = entries.get_mut(&step).ok_or(Violation::UnknownStep)?;
+        let mut table = self.table();
+        let entry = table.entries.get_mut(&step).ok_or(Violation::UnknownStep)?;
         match &event {
             Event::Output { data, .. } => {
                 entry.stdio_bytes += data.len() as u64;
@@ -148,8 +260,8 @@ impl Steps {
 
     /// Takes a host call from the worker.
     pub fn call(&self, step: u64, call: u64, asked: Call) -> Result<(), Violation> {
-        let mut entries = self.entries();
-        let entry = entries.get_mut(&step).ok_or(Violation::UnknownStep)?;
+        let mut table = self.table();
+        let entry = table.entries.get_mut(&step).ok_or(Violation::UnknownStep)?;
         let bodies = if matches!(asked, Call::SendRequest(_)) {
             if entry.bodies.len() as u64 >= FIXED.requests_under_way || entry.bodies.contains_key(&call) {
                 return Err(Violation::Calls);
@@ -189,14 +301,14 @@ impl Steps {
 
     /// Does something with the bodies of a call, if it has not ended.
     pub fn stream(&self, step: u64, call: u64, with: impl FnOnce(&mut Ends)) {
-        if let Some(ends) = self.entries().get_mut(&step).and_then(|entry| entry.bodies.get_mut(&call)) {
+        if let Some(ends) = self.table().entries.get_mut(&step).and_then(|entry| entry.bodies.get_mut(&call)) {
             with(ends);
         }
     }
 
     /// Ends the bodies of a call; returns whether its response had begun.
     pub fn end_call(&self, step: u64, call: u64) -> bool {
-        let ended = self.entries().get_mut(&step).and_then(|entry| entry.bodies.remove(&call));
+        let ended = self.table().entries.get_mut(&step).and_then(|entry| entry.bodies.remove(&call));
         ended.is_some_and(|ends| ends.begun)
     }
 
@@ -207,76 +319,100 @@ impl Steps {
         with: impl FnOnce(&mut Ends) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
         // What is sent for a call comes from others than its step, and can come after the end of either: it is nobody's.
-        let mut entries = self.entries();
-        let bodies = entries.get_mut(&step).and_then(|entry| entry.bodies.get_mut(&call));
+        let mut table = self.table();
+        let bodies = table.entries.get_mut(&step).and_then(|entry| entry.bodies.get_mut(&call));
         bodies.map_or(Ok(()), with)
     }
 
     /// Takes the end of a step from the worker.
     pub fn done(&self, step: u64, outcome: Outcome, usage: Usage) -> Result<(), Violation> {
-        let mut entries = self.entries();
         // A worker that breaks the rules keeps what its step holds until it is dead.
-        check_size(&outcome, &entries.get(&step).ok_or(Violation::UnknownStep)?.limits)?;
-        let entry = entries.remove(&step).ok_or(Violation::UnknownStep)?;
-        drop(entries);
+        check_size(&outcome, &self.table().entries.get(&step).ok_or(Violation::UnknownStep)?.limits)?;
+        if is_suspicious(&outcome) {
+            self.retire(Reason::Suspicion);
+        }
+        let entry = self.remove(step).ok_or(Violation::UnknownStep)?;
         let usage = entry.possible(&outcome, usage);
         let _ = entry.ended.send((outcome, usage)); // fails if nobody waits any more
         Ok(())
     }
 
-    /// Starts the clock of a step that was told to stop.
-    pub fn cancelled(&self, step: u64) {
-        if let Some(entry) = self.entries().get_mut(&step) {
-            entry.overdue = entry.overdue.min(Instant::now() + GRACE);
+    /// Starts the clock of a step that was told to stop: it ends within `bound`, or its worker does.
+    pub fn ends_within(&self, step: u64, bound: Duration) {
+        let mut table = self.table();
+        let Some(entry) = table.entries.get_mut(&step) else { return };
+        entry.overdue = entry.overdue.min(Instant::now() + bound);
+        self.changed.notify_waiters();
+    }
+
+    /// Returns a step that should have ended, once there is one.
+    pub async fn overdue(&self) -> u64 {
+        loop {
+            let changed = self.changed.notified();
+            let Some((overdue, step)) = self.next_overdue() else {
+                changed.await;
+                continue;
+            };
+            if overdue <= Instant::now() {
+                return step;
+            }
+            tokio::select! {
+                () = sleep_until(overdue.into()) => {}
+                () = changed => {}
+            }
         }
     }
 
-    /// Returns whether a step should have ended by now.
-    pub fn overdue(&self) -> bool {
-        let now = Instant::now();
-        self.entries().values().any(|entry| now > entry.overdue)
+    fn next_overdue(&self) -> Option<(Instant, u64)> {
+        let mut table = self.table();
+        let next = table.entries.iter().map(|(step, entry)| (entry.overdue, *step)).min();
+        table.look = next.map(|(overdue, _)| overdue);
+        next
     }
 
-    /// Ends all steps: their worker is gone.
-    pub fn lose_all(&self, why: &str) {
-        for (_, entry) in self.entries().drain() {
-            let failure = Failure::new("WORKER_LOST", format!("the worker that ran the step is gone: {why}"));
+    /// Takes nothing any more: the worker is about to be ended.
+    pub fn close(&self) {
+        self.table().taking = Taking::Nothing;
+    }
+
+    /// Ends all steps: their worker is gone. `hung` is the step that made it go.
+    pub fn lose_all(&self, hung: Option<u64>, why: &str) {
+        self.close();
+        let lost: Vec<_> = self.table().entries.drain().collect();
+        for (step, entry) in lost {
+            let failure = if hung == Some(step) {
+                Failure::new("WORKER_HUNG", "the worker did not end the step in time, and was killed")
+            } else {
+                Failure::new("WORKER_LOST", format!("the worker that ran the step is gone: {why}"))
+            };
             let _ = entry.ended.send((Outcome::WorkerLost(failure), Usage::default()));
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remove(&self, step: u64) -> Option<Entry> {
+        let mut table = self.table();
+        let entry = table.entries.remove(&step);
+        if table.entries.is_empty() {
+            table.used = Instant::now();
+            self.changed.notify_waiters();
+        }
+        entry
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A result must fit into a message to the caller.
-fn check_size(outcome: &Outcome, limits: &StepLimits) -> Result<(), Violation> {
-    let failure = match outcome {
-        Outcome::Succeeded { output, content_type } => {
-            let fits = output.len() as u64 <= limits.output_bytes && content_type.len() <= TEXT_BYTES_MAX;
-            return if fits { Ok(()) } else { Err(Violation::Limit("output_bytes")) };
-        }
-        Outcome::Exited { .. } => return Ok(()),
-        Outcome::LimitExceeded { failure, limit, .. } if limit.len() <= TEXT_BYTES_MAX => failure,
-        Outcome::LimitExceeded { .. } => return Err(Violation::Limit("output_bytes")),
-        Outcome::Failed(failure)
-        | Outcome::Trapped(failure)
-        | Outcome::Cancelled(failure)
-        | Outcome::WorkerLost(failure)
-        // Said by the daemon alone.
-        | Outcome::Unrecorded(failure) => failure,
-    };
-    let fits = failure.code.len() <= TEXT_BYTES_MAX && failure.message.len() <= TEXT_BYTES_MAX;
-    if fits { Ok(()) } else { Err(Violation::Limit("output_bytes")) }
-}
+impl Table {
+    fn is_idle(&self) -> bool {
+        self.taking == Taking::Steps && self.entries.is_empty()
+    }
 
-fn text_bytes(event: &Event) -> usize {
-    match event {
-        Event::Log { message, fields, .. } => {
-            message.len() + fields.iter().map(|(k, v)| k.len() + v.len() + FIELD_BYTES).sum::<usize>()
+    fn retire(&mut self, reason: Reason, changed: &Notify) {
+        if self.taking == Taking::Steps {
+            self.taking = Taking::Tools(reason);
+            changed.notify_waiters();
         }
-        Event::Progress { message, .. } => message.len(),
-        Event::Output { data, .. } => data.len(),
     }
 }

@@ -1,11 +1,18 @@
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use super::steps::{Steps, Violation};
+use super::{
+    backoff::{Backoff, GOOD},
+    steps::{Received, Steps, Violation},
+    wear::Reason,
+};
 use crate::{
     step::{Call, Event, FIXED, Failure, Level, Outcome, StepLimits, Stream, Usage},
     wire::EVENT_WINDOW,
@@ -14,22 +21,35 @@ use crate::{
 const LIMITS: StepLimits =
     StepLimits { fuel: 1, memory_bytes: 1, timeout_ms: 60_000, output_bytes: 10, stdio_bytes: 100, events: 1_000 };
 
+fn steps() -> Steps {
+    Steps::new(u64::MAX)
+}
+
+/// Begins step 1.
+fn begin(steps: &Steps) -> Received {
+    add(steps, 1, None).unwrap()
+}
+
+fn add(steps: &Steps, step: u64, caller: Option<u64>) -> Option<Received> {
+    steps.add(step, caller, LIMITS, Box::new(())).ok()
+}
+
 fn log(message: &str) -> Event {
     Event::Log { level: Level::Info, message: message.into(), fields: Vec::new() }
 }
 
 fn done(outcome: Outcome) -> Result<(), Violation> {
-    let steps = Steps::default();
-    let _received = steps.add(1, LIMITS, Box::new(()));
+    let steps = steps();
+    let _received = begin(&steps);
     steps.done(1, outcome, Usage::default())
 }
 
 #[test]
 fn a_worker_that_speaks_of_a_step_it_does_not_run_breaks_the_rules() {
-    let steps = Steps::default();
+    let steps = steps();
     assert!(matches!(steps.event(1, log("m")), Err(Violation::UnknownStep)));
     assert!(matches!(steps.done(1, Outcome::Exited { code: 0 }, Usage::default()), Err(Violation::UnknownStep)));
-    let _received = steps.add(1, LIMITS, Box::new(()));
+    let _received = begin(&steps);
     steps.done(1, Outcome::Exited { code: 0 }, Usage::default()).unwrap();
     assert!(matches!(steps.event(1, log("after the end")), Err(Violation::UnknownStep)));
     assert!(matches!(steps.done(1, Outcome::Exited { code: 0 }, Usage::default()), Err(Violation::UnknownStep)));
@@ -37,8 +57,8 @@ fn a_worker_that_speaks_of_a_step_it_does_not_run_breaks_the_rules() {
 
 #[test]
 fn a_worker_that_sends_more_than_the_window_breaks_the_rules() {
-    let steps = Steps::default();
-    let mut received = steps.add(1, LIMITS, Box::new(()));
+    let steps = steps();
+    let mut received = begin(&steps);
     for _ in 0..EVENT_WINDOW {
         steps.event(1, log("m")).unwrap();
     }
@@ -51,8 +71,8 @@ fn a_worker_that_sends_more_than_the_window_breaks_the_rules() {
 
 #[test]
 fn a_worker_that_asks_more_at_a_time_than_a_guest_can_breaks_the_rules() {
-    let steps = Steps::default();
-    let _received = steps.add(1, LIMITS, Box::new(()));
+    let steps = steps();
+    let _received = begin(&steps);
     assert!(matches!(steps.call(2, 1, Call::ListTools), Err(Violation::UnknownStep)));
     for call in 0..FIXED.calls_under_way {
         steps.call(1, call, Call::ListTools).unwrap();
@@ -62,8 +82,8 @@ fn a_worker_that_asks_more_at_a_time_than_a_guest_can_breaks_the_rules() {
 
 #[test]
 fn a_worker_that_exceeds_a_limit_of_the_step_breaks_the_rules() {
-    let steps = Steps::default();
-    let _received = steps.add(1, LIMITS, Box::new(()));
+    let steps = steps();
+    let _received = begin(&steps);
     let output = |bytes| Event::Output { stream: Stream::Stdout, data: vec![0; bytes] };
     steps.event(1, output(100)).unwrap();
     assert!(matches!(steps.event(1, output(1)), Err(Violation::Limit("stdio_bytes"))));
@@ -94,16 +114,104 @@ fn what_a_step_holds_is_free_when_it_ends_and_not_before() {
         }
     }
     for lost in [false, true] {
-        let (steps, free) = (Steps::default(), Arc::new(AtomicBool::new(false)));
-        let received = steps.add(1, LIMITS, Box::new(Held(free.clone())));
+        let (steps, free) = (steps(), Arc::new(AtomicBool::new(false)));
+        let received = steps.add(1, None, LIMITS, Box::new(Held(free.clone()))).ok().unwrap();
         drop(received);
         steps.event(1, log("the caller is gone")).unwrap();
         assert!(!free.load(Ordering::Relaxed), "the worker still uses it");
         if lost {
-            steps.lose_all("a test");
+            steps.lose_all(None, "a test");
         } else {
             steps.done(1, Outcome::Exited { code: 0 }, Usage::default()).unwrap();
         }
         assert!(free.load(Ordering::Relaxed));
     }
+}
+
+#[test]
+fn a_worker_that_took_its_last_step_still_takes_the_tools_of_its_steps() {
+    let steps = Steps::new(2);
+    let (_first, _second) = (add(&steps, 1, None).unwrap(), add(&steps, 2, None).unwrap());
+    assert!(add(&steps, 3, None).is_none());
+    let _tool = add(&steps, 4, Some(1)).unwrap();
+    assert!(add(&steps, 5, Some(3)).is_none(), "nothing of a step that it does not run");
+    for step in [1, 2] {
+        steps.done(step, Outcome::Exited { code: 0 }, Usage::default()).unwrap();
+    }
+    assert!(add(&steps, 6, Some(1)).is_none());
+    assert!(!steps.leaves(), "the tool still runs");
+    steps.done(4, Outcome::Exited { code: 0 }, Usage::default()).unwrap();
+    assert!(steps.leaves());
+}
+
+#[test]
+fn what_no_correct_guest_causes_retires_its_worker_and_a_mistake_does_not() {
+    for (outcome, retires) in [
+        (Outcome::Trapped(Failure::new("TRAPPED", "unreachable")), false),
+        (Outcome::Failed(Failure::new("GUEST_STOPPED", "a guest's own words")), false),
+        (Outcome::Exited { code: 1 }, false),
+        (Outcome::Trapped(Failure::new("GUEST_STOPPED", "invalid discriminant")), true),
+        (Outcome::WorkerLost(Failure::new("STEP_NOT_STARTED", "no such artifact")), true),
+    ] {
+        let steps = steps();
+        let _received = begin(&steps);
+        steps.done(1, outcome.clone(), Usage::default()).unwrap();
+        assert_eq!(steps.leaves(), retires, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_is_to_end_within_a_bound_is_overdue_after_it_and_not_before() {
+    let steps = steps();
+    let (_first, _second) = (add(&steps, 1, None).unwrap(), add(&steps, 2, None).unwrap());
+    let start = Instant::now();
+    let bound = Duration::from_millis(50);
+    // The clock of the first look runs already when the bound is set.
+    let (overdue, ()) = tokio::join!(steps.overdue(), async { steps.ends_within(2, bound) });
+    assert_eq!(overdue, 2);
+    assert!((bound..bound * 20).contains(&start.elapsed()), "{:?}", start.elapsed());
+    steps.lose_all(Some(2), "a test");
+}
+
+#[tokio::test]
+async fn the_step_that_hung_is_told_from_those_that_were_lost_with_it() {
+    let steps = steps();
+    let (first, second) = (add(&steps, 1, None).unwrap(), add(&steps, 2, None).unwrap());
+    steps.lose_all(Some(2), "a test");
+    let code = |ended: (Outcome, Usage)| ended.0.failure().unwrap().code.clone();
+    assert_eq!(code(first.ended.await.unwrap()), "WORKER_LOST");
+    assert_eq!(code(second.ended.await.unwrap()), "WORKER_HUNG");
+    assert!(add(&steps, 3, None).is_none(), "a dead worker takes nothing");
+}
+
+#[tokio::test]
+async fn only_a_worker_without_steps_makes_room() {
+    let steps = steps();
+    let _received = begin(&steps);
+    assert!(!steps.retire_idle(Reason::Place));
+    steps.done(1, Outcome::Exited { code: 0 }, Usage::default()).unwrap();
+    assert!(steps.retire_idle(Reason::Place) && !steps.retire_idle(Reason::Place));
+    assert_eq!(steps.retired().await, Reason::Place);
+    assert!(add(&steps, 2, None).is_none());
+}
+
+#[test]
+fn a_crash_loop_backs_off_further_and_further_but_not_for_ever_and_a_good_worker_ends_it() {
+    let (mut backoff, now) = (Backoff::default(), Instant::now());
+    let short = Duration::from_millis(5);
+    backoff.failed(now, short, "an accident");
+    assert!(backoff.pause(now).is_none());
+    let mut longest = Duration::ZERO;
+    for round in 0..40_u32 {
+        backoff.failed(now, short, "it died");
+        let (pause, why) = backoff.pause(now).unwrap();
+        let full = Duration::from_millis(100 << round.min(20)).min(Duration::from_secs(30));
+        assert!((full / 2..=full).contains(&pause), "round {round}: {pause:?}");
+        assert_eq!(why, "it died");
+        assert!(backoff.pause(now + full).is_none());
+        longest = longest.max(pause);
+    }
+    assert!(longest >= Duration::from_secs(15));
+    backoff.failed(now, GOOD, "after a good life");
+    assert!(backoff.pause(now).is_none());
 }

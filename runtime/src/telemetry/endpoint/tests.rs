@@ -34,7 +34,7 @@ impl Server {
 
 async fn parts() -> (TcpListener, Telemetry) {
     let telemetry = Telemetry::start(Settings { service_version: "0", metrics: true }, &|_| None).unwrap();
-    telemetry.meters().worker_started();
+    telemetry.meters().worker_moved(None, Some("spare"));
     (TcpListener::bind("127.0.0.1:0").await.unwrap(), telemetry)
 }
 
@@ -55,7 +55,7 @@ async fn a_scrape_gets_the_page_and_then_the_connection_ends() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
-    assert!(answer.contains("\npalisade_workers 1\n"), "{answer}");
+    assert!(answer.contains("\npalisade_workers{state=\"spare\"} 1\n"), "{answer}");
 }
 
 #[tokio::test]

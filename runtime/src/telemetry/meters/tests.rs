@@ -19,10 +19,12 @@ fn measure_everything(meters: &Meters) {
     meters.host_call("memory", Decision::WouldDeny, millisecond);
     meters.budget_exhausted("fuel", "tenant");
     meters.worker_started();
-    meters.worker_started();
-    meters.worker_ended(true);
-    meters.worker_ended(false);
-    meters.worker_started();
+    meters.worker_moved(None, Some("spare"));
+    meters.worker_moved(Some("spare"), Some("serving"));
+    meters.worker_moved(None, Some("spare"));
+    meters.worker_moved(Some("spare"), None);
+    meters.worker_recycled("age");
+    meters.worker_lost("died");
     meters.artifact_lookup(true);
     meters.artifact_lookup(false);
     meters.journal_commit(millisecond, 3);
@@ -46,9 +48,11 @@ fn every_metric_is_on_the_page_with_its_labels() {
         r#"palisade_host_calls_total{decision="would-deny",power="memory"} 1"#,
         r#"palisade_host_call_duration_seconds_count{decision="deny",power="memory"} 1"#,
         r#"palisade_budget_exhausted_total{account="tenant",dimension="fuel"} 1"#,
-        "palisade_workers 1",
-        "palisade_workers_started_total 3",
-        "palisade_workers_lost_total 1",
+        r#"palisade_workers{state="serving"} 1"#,
+        r#"palisade_workers{state="spare"} 0"#,
+        "palisade_workers_started_total 1",
+        r#"palisade_workers_recycled_total{reason="age"} 1"#,
+        r#"palisade_workers_lost_total{reason="died"} 1"#,
         r#"palisade_artifact_lookups_total{result="hit"} 1"#,
         r#"palisade_artifact_lookups_total{result="miss"} 1"#,
         "palisade_journal_commit_duration_seconds_count 1",
