@@ -37,10 +37,7 @@ mod trail;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -50,6 +47,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use admit::AdmitError;
 pub use credentials::{CredentialError, Revoking};
 pub use denial::CODES;
 pub use ended::{Finished, Message, StepRun};
@@ -78,6 +76,9 @@ use crate::{
     telemetry::Telemetry,
     worker::{Compiler, Hello, Workers},
 };
+
+/// How long steps that shutting down cancels have to end and to be recorded.
+const CANCEL_GRACE: Duration = Duration::from_secs(10);
 
 /// Everything that a step needs, introduced to each other.
 #[derive(Clone)]
@@ -129,8 +130,7 @@ struct Inner {
     /// Held while something is registered, so that what was checked still holds when it is kept.
     registering: tokio::sync::Mutex<()>,
     compiling: push::Compiling,
-    slots: Arc<Semaphore>,
-    queued: AtomicU64,
+    admission: admit::Admission,
     /// Cancelled: no new steps.
     draining: CancellationToken,
     /// Cancelled: running steps stop.
@@ -138,23 +138,14 @@ struct Inner {
     running: TaskTracker,
 }
 
-/// No slot for a step.
-#[derive(Debug, thiserror::Error)]
-pub enum AdmitError {
-    #[error(
-        "{running} steps run and {queued} wait, which are the limits `concurrent_steps` and `queued_steps`: retry later"
-    )]
-    QueueFull { running: u64, queued: u64 },
-    #[error("the daemon is shutting down: retry later, or elsewhere")]
-    ShuttingDown,
-}
-
 impl Lifecycle {
     /// Introduces everything to each other.
     pub fn new(parts: Parts) -> Self {
         let Parts { config, components, agents, tools, memory, journal, policies, telemetry, .. } = parts;
         let Parts { egress, credentials, revoking, tenants, workers, compiler, hello, .. } = parts;
-        let slots = Arc::new(Semaphore::new(config.limits.concurrent_steps as usize));
+        let admission = admit::Admission::new(&config.limits);
+        let watched = admission.clone();
+        telemetry.meters().watch_admission(move || watched.status());
         let requests = Arc::new(Semaphore::new(config.limits.http_requests as usize));
         Self(Arc::new(Inner {
             config,
@@ -179,8 +170,7 @@ impl Lifecycle {
             ready_tools: Mutex::default(),
             registering: tokio::sync::Mutex::default(),
             compiling: push::Compiling::default(),
-            slots,
-            queued: AtomicU64::new(0),
+            admission,
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
             running: TaskTracker::new(),
@@ -269,41 +259,11 @@ impl Lifecycle {
         self.0.running.close();
         if tokio::time::timeout(grace, self.0.running.wait()).await.is_err() {
             self.0.stopping.cancel();
-            let _ = tokio::time::timeout(grace, self.0.running.wait()).await; // callers that do not read are left
+            let _ = tokio::time::timeout(CANCEL_GRACE, self.0.running.wait()).await; // callers that do not read are left
         }
-    }
-
-    /// Waits for a slot, in a queue that is bounded too.
-    async fn admit(&self) -> Result<OwnedSemaphorePermit, AdmitError> {
-        if self.0.draining.is_cancelled() {
-            return Err(AdmitError::ShuttingDown);
-        }
-        if let Ok(slot) = self.0.slots.clone().try_acquire_owned() {
-            return Ok(slot);
-        }
-        let limits = &self.0.config.limits;
-        let place = Place(&self.0.queued);
-        if self.0.queued.fetch_add(1, Ordering::Relaxed) >= limits.queued_steps {
-            return Err(AdmitError::QueueFull { running: limits.concurrent_steps, queued: limits.queued_steps });
-        }
-        let slot = tokio::select! {
-            slot = self.0.slots.clone().acquire_owned() => slot.map_err(|_| AdmitError::ShuttingDown),
-            () = self.0.draining.cancelled() => Err(AdmitError::ShuttingDown),
-        };
-        drop(place);
-        slot
     }
 
     fn mount(&self, name: &str) -> Option<&Mount> {
         self.0.config.mounts.iter().find(|mount| mount.name.as_str() == name)
-    }
-}
-
-/// A place in the queue, given back however the wait ends.
-struct Place<'a>(&'a AtomicU64);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

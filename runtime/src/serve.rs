@@ -39,9 +39,6 @@ use crate::{
     },
 };
 
-/// How long running steps may go on after the daemon was told to stop.
-const DRAIN_GRACE: Duration = Duration::from_secs(10);
-
 /// Connections to token servers and vaults.
 const OWN_CONNECTIONS: usize = 16;
 
@@ -195,9 +192,10 @@ impl Daemon {
         let (sweeping, until) = (lifecycle.clone(), stop.clone());
         tokio::spawn(async move { sweeping.sweep_memory(until).await });
         let drained = lifecycle.clone();
+        let grace = Duration::from_secs(lifecycle.config().limits.drain_seconds);
         let serving =
             tokio::spawn(service::serve(lifecycle.clone(), listener, stop.clone().cancelled_owned(), async move {
-                drained.drain(DRAIN_GRACE).await;
+                drained.drain(grace).await;
             }));
         info!(?addresses, "serving");
         Ok(Self { addresses, stop, serving, lifecycle, _data_dir: data_dir })

@@ -34,7 +34,7 @@ mod tests;
 
 pub use context::Context;
 pub use endpoint::serve_metrics;
-pub use meters::{JournalStatus, Meters};
+pub use meters::{AdmissionStatus, JournalStatus, Meters};
 pub use record::{Agent, Decision, MemoryVerb, StepStart, ToolCall, Verdict};
 pub use settings::{Settings, TelemetryError};
 pub use span::Span;

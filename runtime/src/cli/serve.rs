@@ -47,12 +47,22 @@ pub async fn serve(arguments: arguments::Serve, common: &Common) -> Result<(), F
     let told = async move {
         loop {
             tokio::select! {
-                _ = terminate.recv() => return notify::stopping(),
-                _ = interrupt.recv() => return notify::stopping(),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
                 // What is refused is said in the log, and the old policies stay.
                 _ = reload.recv() => drop(lifecycle.reload_policies().await),
             }
         }
+        notify::stopping();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            // What is under way is found unfinished in the journal by the next start; the workers die with this process.
+            tracing::warn!("told to stop a second time: ending at once");
+            std::process::exit(Failure::SERVE.into());
+        });
     };
     daemon.serve_until(told).await.map_err(|error| Failure::new(Failure::SERVE, error))
 }

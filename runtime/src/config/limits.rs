@@ -32,7 +32,14 @@ pub struct Limits {
     pub compile_timeout_ms: u64,
     pub compile_memory_bytes: u64,
     pub concurrent_steps: u64,
+    pub tenant_concurrent_steps: u64,
+    pub job_concurrent_steps: u64,
+    pub node_memory_bytes: u64,
+    pub tenant_memory_bytes: u64,
     pub queued_steps: u64,
+    pub tenant_queued_steps: u64,
+    pub queue_timeout_ms: u64,
+    pub drain_seconds: u64,
     pub connections: u64,
     pub connection_requests: u64,
     pub agents: u64,
@@ -64,7 +71,14 @@ impl Default for Limits {
             compile_timeout_ms: 120_000,
             compile_memory_bytes: 4 * GIB,
             concurrent_steps: 64,
+            tenant_concurrent_steps: 64,
+            job_concurrent_steps: 32,
+            node_memory_bytes: 16 * GIB,
+            tenant_memory_bytes: 16 * GIB,
             queued_steps: 256,
+            tenant_queued_steps: 128,
+            queue_timeout_ms: 30_000,
+            drain_seconds: 10,
             connections: 256,
             connection_requests: 100,
             agents: 1_000,
@@ -115,7 +129,14 @@ impl Limits {
             fixed("compile_timeout_ms", "milliseconds", self.compile_timeout_ms, 3_600_000),
             fixed("compile_memory_bytes", "bytes", self.compile_memory_bytes, 64 * GIB),
             fixed("concurrent_steps", "count", self.concurrent_steps, 1_000),
+            fixed("tenant_concurrent_steps", "count", self.tenant_concurrent_steps, 1_000),
+            fixed("job_concurrent_steps", "count", self.job_concurrent_steps, 1_000),
+            fixed("node_memory_bytes", "bytes", self.node_memory_bytes, 4_096 * GIB),
+            fixed("tenant_memory_bytes", "bytes", self.tenant_memory_bytes, 4_096 * GIB),
             fixed("queued_steps", "count", self.queued_steps, 100_000),
+            fixed("tenant_queued_steps", "count", self.tenant_queued_steps, 100_000),
+            fixed("queue_timeout_ms", "milliseconds", self.queue_timeout_ms, 3_600_000),
+            fixed("drain_seconds", "seconds", self.drain_seconds, 3_600),
             fixed("connections", "count", self.connections, 100_000),
             fixed("connection_requests", "count", self.connection_requests, 10_000),
             fixed("agents", "count", self.agents, 100_000),
@@ -163,6 +184,12 @@ impl Limits {
             row("chunk_bytes", "bytes", MIB),
             row("file_chunk_bytes", "bytes", 64 * KIB),
         ]
+    }
+
+    /// Returns a limit's name as this program has it, if it is one: what a worker or a guest says becomes no label.
+    pub fn named(name: &str) -> Option<&'static str> {
+        let all = Self::default().rows().into_iter().chain(Self::fixed_rows());
+        all.map(|row| row.name).find(|known| *known == name)
     }
 
     /// Returns the limits of a step that asks for `asked`; what is `None` there gets its default.

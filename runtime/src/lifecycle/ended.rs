@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     budget::{Amounts, Reservation},
-    config::Acknowledge,
+    config::{Acknowledge, Limits},
     journal::{JournalError, Kind, Payload},
     step::{Event, Failure, Outcome, Usage},
     telemetry::{Context, Span},
@@ -100,7 +100,13 @@ pub async fn attend(
         "step ended"
     );
     span.step_ended(&outcome, &usage);
-    execution.lifecycle.telemetry().meters().step(&outcome, started.elapsed());
+    let meters = execution.lifecycle.telemetry().meters();
+    meters.step(&outcome, started.elapsed());
+    if let Outcome::LimitExceeded { limit, .. } = &outcome
+        && let Some(limit) = Limits::named(limit)
+    {
+        meters.limit_hit(limit);
+    }
     let _ = finish.send(Finished { outcome, usage, spent, checkpoint }); // fails if the caller hung up
     // The job forgets the step's spending, and others may say how it ended, only once the journal has its records or
     // has lost them.

@@ -8,9 +8,9 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
-use super::{Lifecycle, Tenant, denial::unavailable, grant::Grant, labels::Labels, trail::Trail};
+use super::{Lifecycle, Tenant, admit::Slot, denial::unavailable, grant::Grant, labels::Labels, trail::Trail};
 use crate::{
     budget::Account,
     policy::{AgentFacts, BudgetLeft, Surroundings},
@@ -43,7 +43,7 @@ pub struct StepFacts {
 }
 
 /// What is free again when the last guest of a step has ended.
-pub type Held = (OwnedSemaphorePermit, Lease);
+pub type Held = (Slot, Lease);
 
 /// One guest that runs.
 pub struct Execution {

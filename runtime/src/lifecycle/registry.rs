@@ -239,7 +239,6 @@ impl Lifecycle {
     /// Runs a tool once, without any power, for what it says of itself.
     async fn describe(&self, component: &Component) -> Result<ToolDescription, RegisterError> {
         self.ensure_artifact(component.digest).await.map_err(RegisterError::Compile)?;
-        let slot = self.admit().await?;
         let asked = crate::config::AskedLimits {
             fuel: Some(DESCRIBE_FUEL),
             timeout_ms: Some(DESCRIBE_TIMEOUT_MS),
@@ -248,6 +247,9 @@ impl Lifecycle {
         let limits = &self.config().limits;
         let limits = limits.grant(asked).or_else(|_| limits.grant(Default::default()));
         let limits = limits.map_err(|error| RegisterError::Limit { key: "limits".into(), error })?;
+        // The operator asks, for nobody's sake: no tenant's files are within reach.
+        let nobody = DEFAULT_TENANT.parse().map_err(|e: BadName| RegisterError::Undescribed(e.to_string()))?;
+        let slot = self.admit(&nobody, None, limits.memory_bytes).await?;
         let spec = StepSpec {
             component: component.digest,
             task: Task::Describe,
@@ -258,8 +260,6 @@ impl Lifecycle {
             // It says the same of itself each time.
             origin: Origin { seed: [0; 32], start_ms: 0 },
         };
-        // The operator asks, for nobody's sake: no tenant's files are within reach.
-        let nobody = DEFAULT_TENANT.parse().map_err(|e: BadName| RegisterError::Undescribed(e.to_string()))?;
         let mut running = self.workers().run(&self.home(&nobody, None), spec, Box::new(slot)).await?;
         let mut events = running.take_events();
         let undescribed = |why: String| RegisterError::Undescribed(why);

@@ -128,7 +128,8 @@ impl Lifecycle {
         // Then it is prepared: compiled if its artifact is gone, a slot, a budget, a workspace for itself.
         self.ensure_artifact(subject.component.digest).await.map_err(RunError::Compile)?;
         let queued = Instant::now();
-        let slot = self.admit().await?;
+        let memory = self.memory_at_once(&limits, manifest);
+        let slot = self.admit(&tenant.name, job.as_ref(), memory).await?;
         self.telemetry().meters().step_queued(queued.elapsed());
         let (account, hold) = self.step_account(&tenant, job.as_ref(), budget).await?;
         let own = Amounts { fuel: limits.fuel, wall_ms: limits.timeout_ms, ..Amounts::default() };

@@ -123,6 +123,8 @@ pub fn run(error: RunError) -> Status {
         RunError::Limit(error) => limit(error),
         RunError::InputTooLarge { .. } => bad_field("INPUT_TOO_LARGE", "input", message),
         RunError::Admit(AdmitError::QueueFull { .. }) => retry_later(Code::ResourceExhausted, "QUEUE_FULL", message),
+        RunError::Admit(AdmitError::QueueTimeout(_)) => retry_later(Code::ResourceExhausted, "QUEUE_TIMEOUT", message),
+        RunError::Admit(AdmitError::TooLarge { .. }) => bad_field("LIMIT_INVALID", "limits.memory_bytes", message),
         RunError::Admit(AdmitError::ShuttingDown) => retry_later(Code::Unavailable, "SHUTTING_DOWN", message),
         RunError::Worker(WorkerError::Wire(_)) => bad_field("FIELD_INVALID", "input", message),
         RunError::Worker(WorkerError::BackingOff { retry_in, .. }) => {

@@ -38,6 +38,7 @@ struct Instruments {
     host_calls: Counter<u64>,
     host_call_duration: Histogram<f64>,
     budget_exhausted: Counter<u64>,
+    limit_hits: Counter<u64>,
     workers: UpDownCounter<i64>,
     workers_started: Counter<u64>,
     workers_recycled: Counter<u64>,
@@ -45,6 +46,15 @@ struct Instruments {
     artifact_lookups: Counter<u64>,
     journal_commit_duration: Histogram<f64>,
     journal_batch: Histogram<u64>,
+}
+
+/// What waits for room, and what has it.
+#[derive(Debug, Clone, Copy)]
+pub struct AdmissionStatus {
+    /// Steps that wait for a slot or for memory.
+    pub waiting: u64,
+    /// Memory that is set aside for running steps.
+    pub memory_bytes: u64,
 }
 
 /// What the journal is doing.
@@ -84,6 +94,11 @@ impl Meters {
                 names::BUDGET_EXHAUSTED,
                 names::UNIT_CALLS,
                 "Charges that were refused, by dimension and the level of the account that was empty",
+            ),
+            limit_hits: count(
+                names::LIMIT_HITS,
+                names::UNIT_STEPS,
+                "Steps that a limit ended, and requests to run one that a limit refused, by limit",
             ),
             workers: meter
                 .i64_up_down_counter(names::WORKERS)
@@ -146,6 +161,12 @@ impl Meters {
         on.budget_exhausted.add(1, &labels);
     }
 
+    /// Counts a step that a limit ended, or did not let begin.
+    pub fn limit_hit(&self, limit: &'static str) {
+        let Some(on) = &self.0 else { return };
+        on.limit_hits.add(1, &[KeyValue::new(names::LABEL_LIMIT, limit)]);
+    }
+
     /// Counts a worker that was started.
     pub fn worker_started(&self) {
         let Some(on) = &self.0 else { return };
@@ -185,6 +206,26 @@ impl Meters {
         let Some(on) = &self.0 else { return };
         on.journal_commit_duration.record(took.as_secs_f64(), &[]);
         on.journal_batch.record(records as u64, &[]);
+    }
+
+    /// Asks `read` for the status of admission whenever metrics are collected. To be called once, as
+    /// [`Meters::watch_journal`].
+    pub fn watch_admission(&self, read: impl Fn() -> AdmissionStatus + Send + Sync + 'static) {
+        let Some(on) = &self.0 else { return };
+        let read = Arc::new(read);
+        let again = read.clone();
+        on.meter
+            .u64_observable_gauge(names::QUEUE_LENGTH)
+            .with_unit(names::UNIT_STEPS)
+            .with_description("Steps that wait for a slot or for memory")
+            .with_callback(move |gauge| gauge.observe(read().waiting, &[]))
+            .build();
+        on.meter
+            .u64_observable_gauge(names::MEMORY_RESERVED)
+            .with_unit(names::UNIT_BYTES)
+            .with_description("Memory that is set aside for running steps")
+            .with_callback(move |gauge| gauge.observe(again().memory_bytes, &[]))
+            .build();
     }
 
     /// Asks `read` for the journal's status whenever metrics are collected. To be called once. `read` must be quick and

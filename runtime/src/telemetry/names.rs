@@ -82,6 +82,9 @@ pub const JOURNAL_ACCEPTING: &str = "palisade.journal.accepting";
 pub const JOURNAL_BATCH: &str = "palisade.journal.batch";
 pub const JOURNAL_COMMIT_DURATION: &str = "palisade.journal.commit.duration";
 pub const JOURNAL_QUEUE: &str = "palisade.journal.queue";
+pub const LIMIT_HITS: &str = "palisade.limit.hits";
+pub const MEMORY_RESERVED: &str = "palisade.memory.reserved";
+pub const QUEUE_LENGTH: &str = "palisade.queue.length";
 pub const STEPS: &str = "palisade.steps";
 pub const STEP_DURATION: &str = "palisade.step.duration";
 pub const STEP_QUEUE_DURATION: &str = "palisade.step.queue.duration";
@@ -95,6 +98,7 @@ pub const WORKERS_STARTED: &str = "palisade.workers.started";
 pub const LABEL_ACCOUNT: &str = "account";
 pub const LABEL_DECISION: &str = "decision";
 pub const LABEL_DIMENSION: &str = "dimension";
+pub const LABEL_LIMIT: &str = "limit";
 pub const LABEL_OUTCOME: &str = "outcome";
 pub const LABEL_POWER: &str = "power";
 pub const LABEL_REASON: &str = "reason";
@@ -103,6 +107,7 @@ pub const LABEL_STATE: &str = "state";
 
 /// Units, as UCUM writes them. Braces are an annotation, which Prometheus leaves out.
 pub const UNIT_SECONDS: &str = "s";
+pub const UNIT_BYTES: &str = "By";
 pub const UNIT_CALLS: &str = "{call}";
 pub const UNIT_LOOKUPS: &str = "{lookup}";
 pub const UNIT_RECORDS: &str = "{record}";

@@ -1,6 +1,6 @@
 use crate::{
     step::{Failure, Outcome},
-    telemetry::{Decision, JournalStatus, Settings, Telemetry},
+    telemetry::{AdmissionStatus, Decision, JournalStatus, Settings, Telemetry},
 };
 
 use super::*;
@@ -25,6 +25,8 @@ fn measure_everything(meters: &Meters) {
     meters.worker_moved(Some("spare"), None);
     meters.worker_recycled("age");
     meters.worker_lost("died");
+    meters.limit_hit("fuel");
+    meters.watch_admission(|| AdmissionStatus { waiting: 2, memory_bytes: 512 });
     meters.artifact_lookup(true);
     meters.artifact_lookup(false);
     meters.journal_commit(millisecond, 3);
@@ -53,6 +55,9 @@ fn every_metric_is_on_the_page_with_its_labels() {
         "palisade_workers_started_total 1",
         r#"palisade_workers_recycled_total{reason="age"} 1"#,
         r#"palisade_workers_lost_total{reason="died"} 1"#,
+        r#"palisade_limit_hits_total{limit="fuel"} 1"#,
+        "palisade_queue_length 2",
+        "palisade_memory_reserved_bytes 512",
         r#"palisade_artifact_lookups_total{result="hit"} 1"#,
         r#"palisade_artifact_lookups_total{result="miss"} 1"#,
         "palisade_journal_commit_duration_seconds_count 1",
