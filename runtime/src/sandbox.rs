@@ -7,6 +7,8 @@ mod limiter;
 mod meter;
 mod run;
 mod state;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 pub use compile::compile;

@@ -165,7 +165,8 @@ impl Siege {
     }
 }
 
-/// Runs a step and returns the code of its failure or refusal, or `SUCCEEDED`.
+/// Runs a step and returns the code of its failure or refusal, or `SUCCEEDED`. Why the engine stopped a guest, by a trap
+/// or for what is none, is all the same here.
 pub async fn end(channel: Channel, request: impl IntoRequest<v1::RunStepRequest>) -> String {
     let run = async {
         let mut stream = StepsClient::new(channel).run_step(request).await?.into_inner();
@@ -182,7 +183,11 @@ pub async fn end(channel: Channel, request: impl IntoRequest<v1::RunStepRequest>
         Ok(Err(refused)) if refused.details().is_empty() => format!("{:?}: {}", refused.code(), refused.message()),
         Ok(Err(refused)) => reason(&refused),
         Ok(Ok(None)) => "NO_RESULT".into(),
-        Ok(Ok(Some(result))) => result.failure.map_or_else(|| "SUCCEEDED".into(), |failure| failure.code),
+        Ok(Ok(Some(result))) => match result.failure {
+            None => "SUCCEEDED".into(),
+            Some(failure) if failure.code == "GUEST_STOPPED" => "TRAPPED".into(),
+            Some(failure) => failure.code,
+        },
     }
 }
 

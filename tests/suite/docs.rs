@@ -69,6 +69,27 @@ fn the_table_of_limits_is_the_code() {
 }
 
 #[test]
+fn the_bounds_of_the_conversation_are_the_constants_that_they_name() {
+    let text = fs::read_to_string(root().join("docs/limits.md")).unwrap();
+    let mut seen = 0;
+    for line in text.lines().filter(|line| line.starts_with("| ") && line.contains(" in `runtime/src/")) {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let (name, file) = cells[3].split_once(" in ").unwrap();
+        let source = fs::read_to_string(root().join(file.trim_matches('`'))).unwrap();
+        let declared = source.split(&format!("const {name}: ")).nth(1).unwrap_or_else(|| panic!("{name} in {file}"));
+        let (_, declared) = declared.split_once(';').unwrap().0.split_once(" = ").unwrap();
+        let number = |text: &str| text.trim().replace('_', "").parse::<u64>().unwrap();
+        let value = match declared.split_once("<<") {
+            Some((number_of, shift)) => number(number_of) << number(shift),
+            None => number(declared),
+        };
+        assert_eq!(cells[2], value.to_string(), "{name} in {file}");
+        seen += 1;
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+#[test]
 fn the_catalogue_of_denials_is_the_code() {
     let text = fs::read_to_string(root().join("docs/denials.md")).unwrap();
     let cells = |line: &str| -> Vec<String> {

@@ -100,14 +100,7 @@ impl Runner {
 
     fn prepare(&self, spec: &mut StepSpec, ways: Ways) -> wasmtime::Result<(Linked, Store<StepState>)> {
         let component = self.component(spec.component, &spec.task)?;
-        let mut store = Store::new(&self.engine, StepState::new(spec, ways)?);
-        store.limiter(|state| &mut state.limiter);
-        store.set_fuel(spec.limits.fuel)?;
-        store.fuel_async_yield_interval(Some(FIXED.yield_fuel))?;
-        store.call_hook_async(Turn::new());
-        store.set_hostcall_fuel(FIXED.hostcall_bytes as usize);
-        store.set_max_component_handles(FIXED.handles as usize);
-        Ok((component, store))
+        Ok((component, store(&self.engine, spec, ways)?))
     }
 
     /// Returns a component, linked: mapped from its artifact, or kept from an earlier step.
@@ -136,6 +129,18 @@ impl Runner {
         components.insert(digest, (component.clone(), Instant::now()));
         Ok(component)
     }
+}
+
+/// Returns the store of a step, with every limit that a store holds.
+pub(super) fn store(engine: &Engine, spec: &mut StepSpec, ways: Ways) -> wasmtime::Result<Store<StepState>> {
+    let mut store = Store::new(engine, StepState::new(spec, ways)?);
+    store.limiter(|state| &mut state.limiter);
+    store.set_fuel(spec.limits.fuel)?;
+    store.fuel_async_yield_interval(Some(FIXED.yield_fuel))?;
+    store.call_hook_async(Turn::new());
+    store.set_hostcall_fuel(FIXED.hostcall_bytes as usize);
+    store.set_max_component_handles(FIXED.handles as usize);
+    Ok(store)
 }
 
 /// Instantiates the component and calls its one export.
