@@ -55,12 +55,12 @@ impl Holdings {
     /// Returns only what memory a daemon and its workers use.
     pub fn memory(pid: u32) -> Self {
         let (workers, _) = jailed(pid);
-        let sum = |key| workers.iter().map(|pid| status(*pid, key)).sum();
+        let most = |key| workers.iter().map(|pid| status(*pid, key)).max().unwrap_or(0);
         Self {
             daemon_bytes: status(pid, "VmRSS"),
             daemon_peak: status(pid, "VmHWM"),
-            workers_bytes: sum("VmRSS"),
-            workers_peak: sum("VmHWM"),
+            workers_bytes: most("VmRSS"),
+            workers_peak: most("VmHWM"),
             ..Self::default()
         }
     }

@@ -134,7 +134,7 @@ impl Worker {
             "event-of-nobody" => self.log(u64::MAX, "here"),
             "call-of-nobody" => self.say(&FromWorker::Call { step: u64::MAX, call: 1, asked: Call::ListTools }),
             "bodies-of-nobody" => {
-                for call in 0..50_000 {
+                for call in 0..1_000 {
                     self.say(&FromWorker::Body { step, call, piece: Piece::Data(vec![b'x'; 100]) });
                     self.say(&FromWorker::Taken { step, call, weight: u32::MAX });
                     self.say(&FromWorker::Drop { step, call });
