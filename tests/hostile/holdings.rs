@@ -74,8 +74,10 @@ impl Holdings {
 
     /// Says what there is more of than before, memory aside.
     pub fn is_no_more_than(&self, before: &Self) -> Result<(), String> {
-        // Of each worker the daemon holds a socket, a pipe, and what it waits for its end with.
-        let of_workers = 3 * self.workers.saturating_sub(before.workers);
+        // Of each worker the daemon holds a socket, a pipe, and what it waits for its end with. Where there are more workers
+        // than before, there was a crowd: it can have opened one reader more of what all share.
+        let more = self.workers.saturating_sub(before.workers);
+        let of_workers = 3 * more + usize::from(more > 0);
         let counts = [
             ("descriptors of the daemon", self.daemon_descriptors, before.daemon_descriptors + of_workers),
             ("descriptors of a worker", self.worker_descriptors, before.worker_descriptors),
