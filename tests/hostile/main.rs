@@ -7,6 +7,7 @@
 mod ask;
 mod frames;
 mod framing;
+mod fs;
 mod holdings;
 mod modules;
 mod namespace;

@@ -9,6 +9,11 @@ pub fn held(rows: usize, held: usize, took: Duration) {
     println!("hostile {} {} {held}/{rows} in {} ms: {}", world(), class(), took.as_millis(), test());
 }
 
+/// Says how many rows of a class held in a setting with a wall away.
+pub fn held_in(setting: &str, class: &str, rows: usize, held: usize, took: Duration) {
+    println!("hostile {setting} {class} {held}/{rows} in {} ms: {}", took.as_millis(), test());
+}
+
 /// Says what was swept.
 pub fn swept(secrets: usize, swept: &Swept, took: Duration) {
     let unreadable = swept.unreadable.len();

@@ -57,6 +57,11 @@ impl Setting {
         }
     }
 
+    /// Says whether guests run: else it is native code that does what they are told.
+    pub fn has_guests(self) -> bool {
+        !matches!(self, Self::OsWall | Self::NoWall)
+    }
+
     /// Returns the program to run in place of `palisade`.
     pub fn palisade(self) -> Command {
         let command = palisade();
@@ -104,6 +109,9 @@ fn build() -> PathBuf {
     assert!(built.success(), "the hostile programs do not build");
     Path::new(env!("CARGO_BIN_EXE_palisade")).with_file_name("examples").join("hostile-programs")
 }
+
+/// The settings of [`WALLED`] in which guests run.
+pub const GUESTS: [Setting; 3] = [Setting::BothWalls, Setting::WasmWall, Setting::WasmWallOwnResolver];
 
 #[tokio::test]
 async fn a_setting_takes_away_what_it_says() {

@@ -2,6 +2,8 @@
 
 mod case;
 
+use std::collections::BTreeMap;
+
 pub use case::Case;
 use case::{Act, BYTES_READ, ENTRIES_READ, WRITTEN};
 use wasip2::filesystem::{
@@ -13,6 +15,16 @@ use wasip2::filesystem::{
 pub fn all(cases: &[Case]) -> Vec<String> {
     let mounts = preopens::get_directories();
     cases.iter().map(|case| outcome(&mounts, case)).collect()
+}
+
+/// Performs all cases so many times, and returns how often each answer came.
+pub fn race(cases: &[Case], times: u64) -> BTreeMap<String, u64> {
+    let mounts = preopens::get_directories();
+    let mut outcomes = BTreeMap::new();
+    for case in (0..times).flat_map(|_| cases) {
+        *outcomes.entry(outcome(&mounts, case)).or_default() += 1;
+    }
+    outcomes
 }
 
 fn outcome(mounts: &[(Descriptor, String)], case: &Case) -> String {

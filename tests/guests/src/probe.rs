@@ -134,6 +134,14 @@ enum Act {
     /// Acts on files, in WASI's own words.
     #[cfg(target_os = "wasi")]
     FileCases(Vec<files::Case>),
+    /// The same over and over; answers how often each answer came.
+    #[cfg(target_os = "wasi")]
+    FileRace {
+        cases: Vec<files::Case>,
+        times: u64,
+    },
+    /// Reads a directory, and removes and makes entries of it meanwhile.
+    ListWhileChanging(String),
     #[serde(untagged)]
     Gated(Gated),
     #[serde(untagged)]
@@ -270,6 +278,18 @@ fn perform(act: Act) -> io::Result<String> {
         Act::Recurse => return Ok(recurse(0).to_string()),
         Act::Panic => panic!("the probe was told to panic"),
         Act::Exit(code) => std::process::exit(code),
+        #[cfg(target_os = "wasi")]
+        Act::FileRace { cases, times } => return Ok(serde_json::to_string(&files::race(&cases, times))?),
+        Act::ListWhileChanging(path) => {
+            let mut seen = 0;
+            for entry in fs::read_dir(&path)?.take(2_000) {
+                let name = entry?.file_name();
+                fs::remove_file(format!("{path}/{}", name.to_string_lossy()))?;
+                fs::File::create(format!("{path}/new-{seen}"))?;
+                seen += 1;
+            }
+            return Ok(seen.to_string());
+        }
         #[cfg(target_os = "wasi")]
         Act::FileCases(cases) => return Ok(serde_json::to_string(&files::all(&cases))?),
         Act::Fail { .. } | Act::Gated(_) | Act::Http(_) => {}

@@ -3,6 +3,7 @@
 //! form: `{"acts": [{"file-cases": [...]}]}`. Another act is one more arm of [`Act`].
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     sync::{Arc, Mutex},
 };
@@ -16,7 +17,7 @@ use palisade::{
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{case::Case, raw};
+use crate::{case::Case, denied, raw};
 
 #[derive(Deserialize)]
 struct Input {
@@ -28,6 +29,10 @@ struct Input {
 enum Act {
     /// What guests do to files, in raw system calls from the mounts.
     FileCases(Vec<Case>),
+    /// The same over and over; answers how often each answer came.
+    FileRace { cases: Vec<Case>, times: u64 },
+    /// System calls that nobody needs, on a file outside.
+    DeniedCalls(String),
 }
 
 /// Speaks until the daemon closes the socket. Steps run at once, each in a thread.
@@ -65,5 +70,13 @@ fn run(step: u64, spec: &StepSpec, writer: &Mutex<File>) {
 fn perform(spec: &StepSpec, act: &Act) -> String {
     match act {
         Act::FileCases(cases) => format!("ok: {}", json!(raw::all(&spec.mounts, cases))),
+        Act::FileRace { cases, times } => {
+            let mut outcomes = BTreeMap::<String, u64>::new();
+            for said in (0..*times).flat_map(|_| raw::all(&spec.mounts, cases)) {
+                *outcomes.entry(said).or_default() += 1;
+            }
+            format!("ok: {}", json!(outcomes))
+        }
+        Act::DeniedCalls(path) => format!("ok: {}", json!(denied::all(path))),
     }
 }

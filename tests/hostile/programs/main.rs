@@ -6,6 +6,7 @@
 
 #[path = "../../guests/src/files/case.rs"]
 mod case;
+mod denied;
 mod evil;
 mod frames;
 mod missing;
