@@ -6,8 +6,19 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=palisade");
-    let files = ["steps", "components", "workspaces", "system", "tools", "agents", "policies", "credentials", "audit"]
-        .map(|f| format!("palisade/v1/{f}.proto"));
+    let files = [
+        "steps",
+        "components",
+        "workspaces",
+        "system",
+        "tools",
+        "agents",
+        "policies",
+        "credentials",
+        "control",
+        "audit",
+    ]
+    .map(|f| format!("palisade/v1/{f}.proto"));
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;

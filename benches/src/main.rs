@@ -9,11 +9,13 @@ mod how_fast_is_a_decision;
 mod how_fast_is_the_journal;
 mod how_late_is_a_deadline;
 mod how_soon_is_a_first_step;
+mod how_steady_is_the_load;
 mod load;
 mod report;
 mod what_does_a_gated_call_cost;
 mod what_does_a_request_cost;
 mod what_does_metering_cost;
+mod what_does_the_jail_cost;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -58,6 +60,9 @@ async fn measure(report: &mut Report, asked: &Asked<'_>) -> anyhow::Result<()> {
     if asked.about("what does a request cost?") {
         what_does_a_request_cost::measure(report).await?;
     }
+    if asked.about("what does the jail cost?") {
+        what_does_the_jail_cost::measure(report).await?;
+    }
     if asked.about("how far is a step from an echo?") {
         how_far_from_an_echo::measure(report).await?;
     }
@@ -69,6 +74,9 @@ async fn measure(report: &mut Report, asked: &Asked<'_>) -> anyhow::Result<()> {
     }
     if asked.about("how far is a step from a process?") {
         how_far_from_a_process::measure(report, &daemon).await?;
+    }
+    if asked.about("how steady is the load?") {
+        how_steady_is_the_load::measure(report, &daemon).await?;
     }
     drop(daemon);
     if asked.about("how soon is a first step?") {
@@ -121,6 +129,11 @@ impl Server {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("upstream");
         Self::start(command, tempfile::tempdir()?)
+    }
+
+    /// Returns the id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     fn start(mut command: Command, socket: TempDir) -> anyhow::Result<Self> {

@@ -1,5 +1,6 @@
 //! Calls of tools for the targets: a schema, arguments and a policy's condition that fit each other much more often
 //! than bytes would.
+#![cfg(feature = "targets")]
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use serde_json::{Map, Value, json};

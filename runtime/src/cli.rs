@@ -8,6 +8,7 @@ mod audit;
 mod client;
 mod component;
 mod config;
+mod control;
 mod credential;
 mod doctor;
 mod failure;
@@ -26,6 +27,7 @@ mod workspace;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
+use palisade_proto::v1::hold::Action;
 
 pub use arguments::{Arguments, Command, Common};
 use client::Client;
@@ -52,6 +54,11 @@ async fn dispatch(command: Command, common: &Common) -> Result<ExitCode, Failure
         Command::Agent(command) => agent::agent(command, common).await?,
         Command::Tool(command) => tool::tool(command, common).await?,
         Command::Credential(command) => credential::credential(command, common).await?,
+        Command::Kill(order) => control::impose(Action::Kill, order, common).await?,
+        Command::Freeze(order) => control::impose(Action::Freeze, order, common).await?,
+        Command::Cordon(order) => control::impose(Action::Cordon, order, common).await?,
+        Command::Drain(drain) => control::drain(drain, common).await?,
+        Command::Hold(command) => control::hold(command, common).await?,
         Command::Policy(command) => return policy::policy(command, common).await,
         Command::Audit(command) => return audit::audit(command, common).await,
         Command::Info => doctor::info(common).await?,

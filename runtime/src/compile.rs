@@ -18,21 +18,30 @@ pub fn compile() -> anyhow::Result<()> {
     let mut socket = File::from(work::socket()?);
     let start: ToCompiler =
         wire::read_blocking(&mut socket).context("palisade compile is started by `palisade serve`")?;
-    let ToCompiler::Start { component_bytes, artifact_bytes_max, memory_bytes_max, cpu_seconds, memory_bytes } = start
+    let ToCompiler::Start {
+        component_bytes,
+        artifact_bytes_max,
+        memory_bytes_max,
+        cpu_seconds,
+        memory_bytes,
+        confinement,
+    } = start
     else {
         anyhow::bail!("expected to be told the size first");
     };
     drop(socket);
     let jail = Jail {
         role: Role::Compiler,
+        confinement,
         files: Vec::new(),
         file_bytes_max: 0,
         memory_bytes_max: memory_bytes,
         descriptors_max: 64,
         cpu_seconds_max: Some(cpu_seconds),
     };
-    let (socket, walls) = jail::enter(&jail, work::socket)?;
-    let mut socket = File::from(socket?);
+    let mut socket = None;
+    let walls = jail::enter(&jail, &mut || {}, &mut || socket = Some(work::socket()))?;
+    let mut socket = File::from(socket.context("the jail was entered unprepared")??);
 
     let component = receive(&mut socket, component_bytes)?;
     match sandbox::compile(component, artifact_bytes_max, memory_bytes_max) {

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod check;
+mod control;
 mod limits;
 mod network;
 mod tenants;
@@ -15,11 +16,13 @@ use serde::{Deserialize, Serialize};
 
 pub use budgets::{AskedBudget, Budgets, StepBudgets};
 pub use check::{BadConfig, check, load, parse};
+pub use control::Control;
 pub use limits::{AskedLimits, Limits, Row};
 pub use tenants::{DEFAULT_TENANT, Tenant};
 pub use workers::{Isolation, Workers};
 
 use crate::{
+    containment::Rule as ContainmentRule,
     credentials::CredentialConfig,
     egress::Rule,
     step::{Effect, Name, Quota},
@@ -41,6 +44,8 @@ pub struct Config {
     pub ceiling: Ceiling,
     pub journal: Journal,
     pub jail: Jail,
+    pub control: Control,
+    pub containment: Vec<ContainmentRule>,
     pub workers: Workers,
     pub network: Network,
     #[serde(rename = "tenant")]
@@ -164,6 +169,20 @@ pub struct Jail {
     pub allow_missing: Vec<String>,
     /// Which steps may share a process.
     pub isolation: Isolation,
+    /// Whom workers and compilers become if the daemon is started as root. Not set: `nobody`.
+    pub user: Option<String>,
+    pub cgroup: Cgroup,
+}
+
+/// Whether jailed processes must have cgroups with bounds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cgroup {
+    /// They have them where the host delegates that to the daemon.
+    #[default]
+    IfDelegated,
+    /// The daemon does not start without.
+    Required,
 }
 
 /// A directory of the host that steps may ask for by name.
@@ -190,6 +209,8 @@ impl Default for Config {
             ceiling: Ceiling::default(),
             journal: Journal::default(),
             jail: Jail::default(),
+            control: Control::default(),
+            containment: Vec::new(),
             workers: Workers::default(),
             network: Network::default(),
             tenants: Vec::new(),

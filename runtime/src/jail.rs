@@ -3,29 +3,38 @@
 //! Only this module says `landlock` and `seccompiler`.
 
 mod attempt;
+mod descriptors;
 mod enter;
 mod files;
+mod identity;
+mod namespaces;
+mod proc;
+mod root;
 mod syscalls;
 
 pub use enter::{Access, Jail, JailError, Role, enter};
+pub use identity::{BadUser, user_of};
 
 /// The walls, in the order in which they are built.
-pub const WALLS: [&str; 10] = [
+pub const WALLS: [&str; 13] = [
     "descriptors",
     "session",
+    "no-new-privs",
     "user-namespace",
     "network-namespace",
+    "mount-namespace",
+    "ids",
     "capabilities",
-    "no-new-privs",
     "not-dumpable",
     "rlimits",
+    "cgroup",
     "landlock",
     "seccomp",
 ];
 
 /// Walls that a host may be unable to build, for want of a permission: `jail.allow_missing` takes these names. Any
 /// Linux that is new enough can build the others, and there is no going on without them.
-pub const WAIVABLE: [&str; 3] = ["user-namespace", "network-namespace", "capabilities"];
+pub const WAIVABLE: [&str; 4] = ["user-namespace", "network-namespace", "mount-namespace", "ids"];
 
 /// Keeps what this process holds out of core files, and from other processes of its user. For the daemon, which is in no
 /// jail and holds credentials.

@@ -3,9 +3,11 @@
 //! The life of a step is told in `lifecycle`; `docs/architecture.md` is the map.
 
 pub mod budget;
+pub mod cgroups;
 pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod containment;
 pub mod control;
 pub mod credentials;
 pub mod durable;

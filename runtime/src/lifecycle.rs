@@ -4,20 +4,25 @@ mod act;
 mod admit;
 mod authorize;
 mod conduct;
+mod contain;
+mod control;
 mod credentials;
 mod denial;
 mod ended;
 mod exchange;
 mod execution;
+mod exhausted;
 mod explain;
 mod fetch;
 mod flow;
 mod forget;
 mod gate;
 mod grant;
+mod held;
 mod http;
 mod jobs;
 mod labels;
+mod living;
 mod memory;
 mod mounts;
 mod policies;
@@ -28,6 +33,7 @@ mod request;
 mod routes;
 mod standing;
 mod step;
+mod stop;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -48,6 +54,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use admit::AdmitError;
+pub use control::ControlError;
 pub use credentials::{CredentialError, Revoking};
 pub use denial::CODES;
 pub use ended::{Finished, Message, StepRun};
@@ -67,6 +74,8 @@ pub use tools::ReadyTool;
 
 use crate::{
     config::{Config, Mount},
+    containment::Engine,
+    control::Holds,
     credentials::Credentials,
     egress::Egress,
     journal::Journal,
@@ -74,6 +83,7 @@ use crate::{
     step::FIXED,
     store::{Agent, Components, Tool, Versions},
     telemetry::Telemetry,
+    wire::Wall,
     worker::{Compiler, Hello, Workers},
 };
 
@@ -96,6 +106,7 @@ pub struct Parts {
     pub egress: Egress,
     pub credentials: Credentials,
     pub revoking: Revoking,
+    pub holds: Holds,
     pub telemetry: Telemetry,
     pub tenants: Tenants,
     pub workers: Workers,
@@ -115,6 +126,7 @@ struct Inner {
     egress: Egress,
     credentials: Credentials,
     revoking: Revoking,
+    holds: Holds,
     routes: routes::Routes,
     traffic: traffic::Traffic,
     /// A place for each request over HTTP that is under way.
@@ -124,6 +136,11 @@ struct Inner {
     workers: Workers,
     compiler: Compiler,
     hello: Hello,
+    /// What can be stopped.
+    living: Arc<living::Living>,
+    /// Of calls that a hold slows down.
+    pace: held::Pace,
+    containment: Engine,
     /// Steps whose records are still to come.
     live_steps: Mutex<HashSet<String>>,
     ready_tools: Mutex<HashMap<String, Arc<ReadyTool>>>,
@@ -142,7 +159,8 @@ impl Lifecycle {
     /// Introduces everything to each other.
     pub fn new(parts: Parts) -> Self {
         let Parts { config, components, agents, tools, memory, journal, policies, telemetry, .. } = parts;
-        let Parts { egress, credentials, revoking, tenants, workers, compiler, hello, .. } = parts;
+        let Parts { egress, credentials, revoking, holds, tenants, workers, compiler, hello, .. } = parts;
+        let containment = Engine::new(&config.containment);
         let admission = admit::Admission::new(&config.limits);
         let watched = admission.clone();
         telemetry.meters().watch_admission(move || watched.status());
@@ -158,6 +176,7 @@ impl Lifecycle {
             egress,
             credentials,
             revoking,
+            holds,
             routes: routes::Routes::default(),
             traffic: traffic::Traffic::default(),
             requests,
@@ -166,6 +185,9 @@ impl Lifecycle {
             workers,
             compiler,
             hello,
+            living: Arc::default(),
+            pace: held::Pace::default(),
+            containment,
             live_steps: Mutex::default(),
             ready_tools: Mutex::default(),
             registering: tokio::sync::Mutex::default(),
@@ -199,6 +221,11 @@ impl Lifecycle {
 
     pub fn telemetry(&self) -> &Telemetry {
         &self.0.telemetry
+    }
+
+    /// Returns the walls of the worker that was started last.
+    pub fn walls(&self) -> Vec<Wall> {
+        self.workers().walls()
     }
 
     /// Returns what the first worker said of itself: its walls and its engine.
@@ -243,6 +270,18 @@ impl Lifecycle {
     fn kept_body_bytes(&self) -> usize {
         let journal = &self.0.config.journal;
         if journal.keep_payloads { journal.payload_bytes.min(FIXED.kept_body_bytes) as usize } else { 0 }
+    }
+
+    fn living(&self) -> &Arc<living::Living> {
+        &self.0.living
+    }
+
+    fn containment(&self) -> &Engine {
+        &self.0.containment
+    }
+
+    fn pace(&self) -> &held::Pace {
+        &self.0.pace
     }
 
     fn workers(&self) -> &Workers {

@@ -8,7 +8,7 @@ use palisade::{cli, compile, jail, work};
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     match arguments.command {
-        cli::Command::Worker => jailed(work::work(|jail, prepare| jail::enter(jail, prepare).map(|((), walls)| walls))),
+        cli::Command::Worker => jailed(work::work(jail::enter)),
         cli::Command::Compile => jailed(compile::compile()),
         command => cli::run(command, arguments.common),
     }

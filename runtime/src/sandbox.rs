@@ -11,7 +11,7 @@ mod state;
 mod tests;
 mod turn;
 
-pub use compile::compile;
+pub use compile::{compile, inspect};
 pub use engine::{ENGINE, configuration, engine_hash, worker_engine};
 pub use run::Runner;
 pub use state::{StepState, Ways};

@@ -19,9 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    config::{BadConfig, Config, DEFAULT_TENANT, check},
+    cgroups::Groups,
+    config::{BadConfig, Cgroup, Config, DEFAULT_TENANT, check},
+    control::Holds,
     credentials::{BadCredential, Credentials},
     egress::{self, Egress},
+    jail,
     journal::{Entry, Health, Journal, JournalError, Kind, OpenError, Options, Payload, PayloadPolicy, ReadError},
     lifecycle::{
         self, Lifecycle, OpenTenants, OwnRequests, Parts, Policies, PolicyError, ReadyTool, RecoverError, Revoking,
@@ -30,12 +33,13 @@ use crate::{
     memory::{self, MemoryStore},
     policy::ToolFacts,
     service::{self, ListenError, Listener},
-    step::{Digest, FIXED},
+    step::{Digest, FIXED, Name},
     store::{Agent, Components, DataDir, DataDirError, Revocations, Tool, Versions},
     telemetry::{JournalStatus, Settings, Telemetry, TelemetryError, serve_metrics},
-    wire::WorkerSetup,
+    wire::{Wall, WallState, WorkerSetup},
     worker::{
-        self, Change, Changed, CompileLimits, Compiler, Hello, SetupOf, Spawner, State, Wear, WorkerError, Workers,
+        self, Change, Changed, CompileLimits, Compiler, Confining, Hello, SetupOf, Spawner, State, Wear, WorkerError,
+        Workers,
     },
 };
 
@@ -66,6 +70,10 @@ pub enum ServeError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    User(#[from] jail::BadUser),
+    #[error("`jail.cgroup` is required, and no cgroup is delegated: {0}")]
+    NotDelegated(String),
     #[error(transparent)]
     Worker(#[from] WorkerError),
     #[error("cannot read `data_dir`: {0}")]
@@ -119,7 +127,7 @@ impl Daemon {
         }
         let tenants = Tenants::open(&config, &data_dir, &journal)?;
 
-        let spawner = Spawner::start(PROGRAM.into()).map_err(ServeError::Spawner)?;
+        let spawner = spawner(&config)?;
         let allow_missing = config.jail.allow_missing.clone();
         let setup = worker_setup(&config, &data_dir).map_err(ServeError::Store)?;
         let settings = worker_settings(&config);
@@ -163,6 +171,7 @@ impl Daemon {
         let credentials = Credentials::open(&config.credentials, &variable, fetch, SystemTime::now)?;
         let revocations = Revocations::open(&data_dir).map_err(ServeError::Store)?;
         let revoking = Revoking::resume(revocations, &credentials);
+        let holds = Holds::open(data_dir.holds(), data_dir.spool()).map_err(ServeError::Store)?;
         let lifecycle = Lifecycle::new(Parts {
             agents: agents.map_err(ServeError::Store)?,
             config,
@@ -174,6 +183,7 @@ impl Daemon {
             egress,
             credentials,
             revoking,
+            holds,
             telemetry: telemetry.clone(),
             tenants,
             workers,
@@ -189,6 +199,8 @@ impl Daemon {
         tokio::spawn(async move { watching.watch_policies(until).await });
         let (reconciling, until) = (lifecycle.clone(), stop.clone());
         tokio::spawn(async move { reconciling.reconcile(until).await });
+        let (expiring, until) = (lifecycle.clone(), stop.clone());
+        tokio::spawn(async move { expiring.expire_holds(until).await });
         let (sweeping, until) = (lifecycle.clone(), stop.clone());
         tokio::spawn(async move { sweeping.sweep_memory(until).await });
         let drained = lifecycle.clone();
@@ -240,11 +252,11 @@ impl Daemon {
 pub async fn probe(scratch: &Path) -> Result<Vec<crate::wire::Wall>, ServeError> {
     let data_dir = DataDir::open(scratch)?;
     let config = Config::default();
-    let spawner = Spawner::start(PROGRAM.into()).map_err(ServeError::Spawner)?;
+    let spawner = spawner(&config)?;
     // Whatever is missing is for the caller to say.
-    let all = crate::jail::WALLS.map(String::from).to_vec();
+    let all = jail::WALLS.map(String::from).to_vec();
     let setup = worker_setup(&config, &data_dir).map_err(ServeError::Store)?;
-    let workers = Workers::new(spawner, worker_settings(&config), setup, all, Arc::new(|_| ()));
+    let workers = Workers::new(spawner, worker_settings(&config), setup, all, Arc::new(|_: Change<'_>| ()));
     Ok(first_worker(&workers, &config).await?.walls)
 }
 
@@ -275,12 +287,19 @@ fn open_journal(config: &Config, data_dir: &DataDir, telemetry: &Telemetry) -> R
 
 fn count_workers(telemetry: &Telemetry) -> Changed {
     let telemetry = telemetry.clone();
-    Arc::new(move |change| match change {
+    Arc::new(move |change: Change<'_>| match change {
+        Change::Walls(walls) => telemetry.meters().walls(walls.iter().filter_map(verified)),
         Change::Started => telemetry.meters().worker_started(),
         Change::Moved(from, to) => telemetry.meters().worker_moved(from.map(State::word), to.map(State::word)),
         Change::Recycled(reason) => telemetry.meters().worker_recycled(reason.word()),
         Change::Lost(loss) => telemetry.meters().worker_lost(loss.word()),
     })
+}
+
+/// Returns a wall by the name that we have for it, and whether it stands.
+fn verified(wall: &Wall) -> Option<(&'static str, bool)> {
+    let name = jail::WALLS.into_iter().find(|name| *name == wall.name)?;
+    Some((name, wall.state == WallState::Verified))
 }
 
 fn worker_settings(config: &Config) -> worker::Settings {
@@ -314,9 +333,26 @@ fn memory_quota(config: &Config) -> memory::Quota {
 
 /// Starts the first worker, of the first tenant.
 async fn first_worker(workers: &Workers, config: &Config) -> Result<Hello, ServeError> {
-    let names = config.tenant_names();
-    let first = names.first().ok_or_else(|| ServeError::Server("there is no tenant".into()))?;
-    Ok(workers.hello(first).await?)
+    Ok(workers.hello(&first_tenant(config)?).await?)
+}
+
+fn first_tenant(config: &Config) -> Result<Name, ServeError> {
+    config.tenant_names().into_iter().next().ok_or_else(|| ServeError::Server("there is no tenant".into()))
+}
+
+fn spawner(config: &Config) -> Result<Spawner, ServeError> {
+    let groups = Groups::open();
+    if let (Cgroup::Required, Err(why)) = (config.jail.cgroup, &groups) {
+        return Err(ServeError::NotDelegated(why.clone()));
+    }
+    let confining = Confining {
+        user: jail::user_of(config.jail.user.as_deref())?,
+        groups,
+        // One worker may have all that the node gives to steps, and what the process itself needs.
+        worker_bytes: config.limits.node_memory_bytes.saturating_add(1 << 30),
+        compiler_bytes: config.limits.compile_memory_bytes,
+    };
+    Spawner::start(PROGRAM.into(), confining).map_err(ServeError::Spawner)
 }
 
 /// Returns what a tenant's workers may reach: of the workspaces its own. What is nobody's reaches none.

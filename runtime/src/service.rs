@@ -4,6 +4,7 @@ mod agents;
 mod audit;
 mod callers;
 mod components;
+mod control;
 mod convert;
 mod credentials;
 mod listen;
@@ -20,8 +21,9 @@ use std::{future::Future, time::Duration};
 use http_body_util::BodyExt as _;
 use palisade_proto::v1::{
     agents_server::AgentsServer, audit_server::AuditServer, components_server::ComponentsServer,
-    credentials_server::CredentialsServer, policies_server::PoliciesServer, steps_server::StepsServer,
-    system_server::SystemServer, tools_server::ToolsServer, workspaces_server::WorkspacesServer,
+    control_server::ControlServer, credentials_server::CredentialsServer, policies_server::PoliciesServer,
+    steps_server::StepsServer, system_server::SystemServer, tools_server::ToolsServer,
+    workspaces_server::WorkspacesServer,
 };
 use tonic::{Code, Status, body::Body, codegen::http::Request, service::InterceptorLayer, transport::Server};
 use tonic_health::server::HealthReporter;
@@ -83,6 +85,7 @@ pub async fn serve(
         .add_service(service!(ToolsServer, tools::Service(lifecycle.clone())))
         .add_service(service!(PoliciesServer, policies::Service(lifecycle.clone())))
         .add_service(service!(CredentialsServer, credentials::Service(lifecycle.clone())))
+        .add_service(service!(ControlServer, control::Service::new(lifecycle.clone())))
         .add_service(service!(AuditServer, audit::Service::new(lifecycle.clone())))
         .add_service(service!(SystemServer, system::Service(lifecycle)))
         .add_service(health_service);
@@ -127,9 +130,18 @@ async fn set_health(health: &HealthReporter, serving: bool) {
     use tonic_health::ServingStatus::{NotServing, Serving};
     let status = if serving { Serving } else { NotServing };
     health.set_service_status("", status).await;
-    for service in
-        ["Agents", "Audit", "Components", "Credentials", "Policies", "Steps", "System", "Tools", "Workspaces"]
-    {
+    for service in [
+        "Agents",
+        "Audit",
+        "Components",
+        "Control",
+        "Credentials",
+        "Policies",
+        "Steps",
+        "System",
+        "Tools",
+        "Workspaces",
+    ] {
         health.set_service_status(format!("palisade.v1.{service}"), status).await;
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 
 pub use frame::{FRAME_BYTES_MAX, WireError, encode, read, read_blocking, write_blocking};
 pub use message::{
-    CHUNK_BYTES_MAX, EVENT_WINDOW, FromCompiler, FromWorker, Inspection, Refusal, ToCompiler, ToWorker, Wall,
-    WallState, WorkerSetup,
+    CHUNK_BYTES_MAX, Confinement, EVENT_WINDOW, FromCompiler, FromWorker, Ids, Inspection, Refusal, ToCompiler,
+    ToWorker, Wall, WallState, WorkerSetup,
 };
 pub use outbox::Outbox;

@@ -1,16 +1,21 @@
 //! `palisade worker`: one tenant's steps, in the jail. Started by the daemon, never by people.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     fs::File,
     io,
+    num::NonZero,
     os::fd::{AsFd as _, OwnedFd},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Barrier, Mutex, PoisonError, mpsc},
+    thread::available_parallelism,
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use tokio::{
     net::{UnixStream, unix::OwnedReadHalf},
+    runtime::Runtime,
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
@@ -20,39 +25,72 @@ use crate::{
     jail::{Access, Jail, JailError, Role},
     sandbox::{self, Runner, Ways},
     step::{FIXED, StepSpec},
-    wire::{self, EVENT_WINDOW, FromWorker, Outbox, ToWorker, Wall, WireError, WorkerSetup},
+    wire::{self, Confinement, EVENT_WINDOW, FromWorker, Outbox, ToWorker, Wall, WireError, WorkerSetup},
 };
 
-/// How a worker enters its jail: [`jail::enter`], but for tests that take a wall away. Calls what it is given once
-/// nothing is inherited any more and while files can still be opened; returns the walls that stand.
-pub type Enter = fn(&Jail, &mut dyn FnMut()) -> Result<Vec<Wall>, JailError>;
+/// How a worker enters its jail: [`crate::jail::enter`], but for tests that take a wall away.
+pub type Enter = fn(&Jail, &mut dyn FnMut(), &mut dyn FnMut()) -> Result<Vec<Wall>, JailError>;
 
 /// Runs the worker until the daemon closes the socket, which is its standard input.
 pub fn work(enter: Enter) -> anyhow::Result<()> {
     die_of_panics();
-    let setup = read_setup()?;
+    let (setup, confinement) = read_setup()?;
     // The engine maps its pool and opens its page map while that is still possible.
     let prepare = || -> anyhow::Result<_> {
         let engine = sandbox::worker_engine(setup.slots, setup.memory_bytes_max)?;
         let hash = sandbox::engine_hash()?;
-        Ok((Runner::new(engine, setup.artifacts.join(&hash))?, hash, socket()?))
+        Ok((Runner::new(engine, setup.artifacts.join(&hash))?, hash, available_parallelism()?))
     };
-    let mut prepared = None;
-    let walls = enter(&jail_of(&setup), &mut || prepared = Some(prepare()))?;
-    let (runner, engine, socket) = prepared.context("the jail was entered unprepared")??;
+    // All threads and the event loop are there before the filter of system calls, which leaves no way to make more.
+    let start = |prepared: anyhow::Result<_>| -> anyhow::Result<_> {
+        let (runner, engine, threads) = prepared?;
+        let runtime = runtime(threads)?;
+        let entered = runtime.enter();
+        let socket = std::os::unix::net::UnixStream::from(socket()?);
+        socket.set_nonblocking(true)?;
+        let socket = UnixStream::from_std(socket)?;
+        drop(entered);
+        Ok((runner, engine, runtime, socket))
+    };
+    let (prepared, started) = (Cell::new(None), Cell::new(None));
+    let walls = enter(&jail_of(&setup, confinement), &mut || prepared.set(Some(prepare())), &mut || {
+        started.set(prepared.take().map(start))
+    })?;
+    let (runner, engine, runtime, socket) = started.take().context("the jail was entered unprepared")??;
     // From here on, nothing that the guest or the daemon does can open the jail again.
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    // Between so many turns of guests, which can be long, somebody looks whether the daemon said something: to stop one,
-    // above all.
-    let runtime = builder.event_interval(2).enable_all().build()?;
     // As a task of its own: what `block_on` polls runs beside the threads that steps run on, a hop away.
     runtime.block_on(runtime.spawn(serve(Arc::new(runner), socket, walls, engine)))?
 }
 
-async fn serve(runner: Arc<Runner>, socket: OwnedFd, walls: Vec<Wall>, engine: String) -> anyhow::Result<()> {
-    let socket = std::os::unix::net::UnixStream::from(socket);
-    socket.set_nonblocking(true)?;
-    let (reader, writer) = UnixStream::from_std(socket)?.into_split();
+/// Returns a runtime all of whose threads run, and none of which ever ends: half of them run steps, the others are for
+/// what the engine does not want to do on those.
+fn runtime(threads: NonZero<usize>) -> io::Result<Runtime> {
+    const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+    let (running, all) = mpsc::sync_channel(2 * threads.get());
+    let tell = move || {
+        let _ = running.try_send(());
+    };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads.get()).max_blocking_threads(threads.get()).thread_keep_alive(FOR_EVER);
+    // Between so many turns of guests, which can be long, somebody looks whether the daemon said something: to stop one,
+    // above all.
+    builder.event_interval(2);
+    let runtime = builder.on_thread_start(tell).enable_io().enable_time().build()?;
+    // As many tasks at once as there can be threads for them.
+    let busy = Arc::new(Barrier::new(threads.get() + 1));
+    for _ in 0..threads.get() {
+        let busy = busy.clone();
+        runtime.spawn_blocking(move || busy.wait());
+    }
+    busy.wait();
+    for _ in 0..2 * threads.get() {
+        all.recv().map_err(io::Error::other)?;
+    }
+    Ok(runtime)
+}
+
+async fn serve(runner: Arc<Runner>, socket: UnixStream, walls: Vec<Wall>, engine: String) -> anyhow::Result<()> {
+    let (reader, writer) = socket.into_split();
     let frames = Outbox::new(writer);
     frames.send(&wire::encode(&FromWorker::Ready { walls, engine })?).await?;
     tokio::select! {
@@ -114,7 +152,7 @@ async fn read_requests(runner: Arc<Runner>, mut reader: OwnedReadHalf, frames: O
                     running.cancel.cancel();
                 }
             }
-            Ok(ToWorker::Setup(_)) => anyhow::bail!("the daemon set this worker up twice"),
+            Ok(ToWorker::Setup(..)) => anyhow::bail!("the daemon set this worker up twice"),
             Err(WireError::Closed) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -139,27 +177,32 @@ async fn run(
 }
 
 /// Returns the jail of a worker that is set up like this.
-pub fn jail_of(setup: &WorkerSetup) -> Jail {
-    let read_only = setup.read_only.iter().chain([&setup.artifacts]).map(|path| (path.clone(), Access::ReadOnly));
+pub fn jail_of(setup: &WorkerSetup, confinement: Confinement) -> Jail {
+    let artifacts = (setup.artifacts.clone(), Access::Code);
+    let read_only = setup.read_only.iter().map(|path| (path.clone(), Access::ReadOnly));
     let read_write = setup.read_write.iter().map(|path| (path.clone(), Access::ReadWrite));
-    // Every slot's memory at its largest, and what the process itself needs.
-    let memory_bytes_max = u64::from(setup.slots) * (setup.memory_bytes_max + (16 << 20)) + (1 << 30);
     Jail {
         role: Role::Worker,
-        files: read_only.chain(read_write).collect(),
+        confinement,
+        files: read_only.chain(read_write).chain([artifacts]).collect(),
         file_bytes_max: setup.file_bytes_max,
-        memory_bytes_max,
+        memory_bytes_max: memory_bytes_max(setup),
         // Every slot with all its files open.
         descriptors_max: u64::from(setup.slots) * (FIXED.resources + 32) + 64,
         cpu_seconds_max: None,
     }
 }
 
+/// Returns the bytes of memory of a worker: every slot at its largest, and what the process itself needs.
+fn memory_bytes_max(setup: &WorkerSetup) -> u64 {
+    u64::from(setup.slots) * (setup.memory_bytes_max + (16 << 20)) + (1 << 30)
+}
+
 /// Returns what the daemon says first.
-pub fn read_setup() -> anyhow::Result<WorkerSetup> {
+pub fn read_setup() -> anyhow::Result<(WorkerSetup, Confinement)> {
     let mut socket = File::from(socket()?);
     match wire::read_blocking(&mut socket).context("palisade worker is started by `palisade serve`")? {
-        ToWorker::Setup(setup) => Ok(setup),
+        ToWorker::Setup(setup, confinement) => Ok((setup, confinement)),
         _ => anyhow::bail!("expected to be set up first"),
     }
 }

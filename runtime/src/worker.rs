@@ -21,6 +21,6 @@ pub use compiler::{CompileError, CompileLimits, Compiled, Compiler};
 pub use home::{Home, Whose};
 pub use life::{Change, Changed, Hello, Loss, State};
 pub use pool::{Settings, SetupOf, WorkerError, Workers};
-pub use process::Spawner;
+pub use process::{Confining, Spawner};
 pub use running::{Events, Handle, Next, Running};
 pub use wear::{Reason, Wear};

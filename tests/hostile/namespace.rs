@@ -3,13 +3,13 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd as _, OwnedFd},
-    process::Command,
     sync::OnceLock,
 };
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 use super::scene::AIMS;
+use crate::harness::unshare;
 
 /// The upstream's address there: a public one, which no rule has to list.
 pub const PUBLIC: Ipv4Addr = Ipv4Addr::new(93, 184, 216, 34);
@@ -32,15 +32,13 @@ fn every_attack_fails_also_where_the_canaries_have_the_addresses_that_it_aims_at
     if inside() {
         return;
     }
-    let namespace = ["--user", "--net", "--map-root-user"];
-    let possible = Command::new("unshare").args(namespace).arg("true").output();
+    let possible = unshare(&["--net"]).arg("true").output();
     if !possible.is_ok_and(|ended| ended.status.success()) {
         println!("SKIPPED: this machine lets nobody make a network namespace; canaries were in 127.0.0.0/8 only");
         return;
     }
     crate::harness::guest("probe");
-    let ended = Command::new("unshare")
-        .args(namespace)
+    let ended = unshare(&["--net"])
         .arg(std::env::current_exe().unwrap())
         // One at a time: they share the usual ports.
         .args(["hostile::", "--test-threads=1", "--nocapture"])

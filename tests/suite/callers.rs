@@ -6,15 +6,16 @@ use tonic::transport::Endpoint;
 
 use crate::harness::{Daemon, palisade, probe};
 
-/// Runs `palisade info` against `daemon` as another user. Needs root.
-fn as_user(uid: u32, gid: u32, groups: &str, daemon: &Daemon) -> (Option<i32>, String) {
+/// Runs `palisade` against `daemon` as another user; returns its exit code and what it says of errors. Needs root.
+pub fn as_user(uid: u32, gid: u32, groups: &str, daemon: &Daemon, arguments: &[&str]) -> (Option<i32>, String) {
     std::fs::set_permissions(daemon.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let binary = daemon.dir.path().join("palisade");
     std::fs::copy(palisade().get_program(), &binary).unwrap();
     let ended = Command::new("setpriv")
         .args([format!("--reuid={uid}"), format!("--regid={gid}"), groups.to_owned()])
         .arg(binary)
-        .args(["info", "--endpoint", &daemon.endpoint()])
+        .args(arguments)
+        .args(["--endpoint", &daemon.endpoint()])
         .output()
         .unwrap();
     (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
@@ -28,10 +29,14 @@ async fn only_the_daemons_own_user_may_call() {
     if !nix::unistd::getuid().is_root() {
         return; // only root can become somebody else
     }
-    assert_eq!(as_user(65534, 65534, "--clear-groups", &daemon).0, Some(7), "the file's mode keeps them out");
+    assert_eq!(
+        as_user(65534, 65534, "--clear-groups", &daemon, &["info"]).0,
+        Some(7),
+        "the file's mode keeps them out"
+    );
     // Even if somebody opens the file to all, the daemon looks at who is there.
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let (code, error) = as_user(65534, 65534, "--clear-groups", &daemon);
+    let (code, error) = as_user(65534, 65534, "--clear-groups", &daemon, &["info"]);
     assert_eq!(code, Some(4), "{error}");
     assert!(error.contains("CALLER_NOT_ALLOWED") && error.contains("listen.group"), "{error}");
 }
@@ -45,9 +50,9 @@ async fn members_of_the_configured_group_may_call() {
     let socket = daemon.dir.path().join("p.sock");
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
     let group = nix::unistd::Group::from_name("daemon").unwrap().unwrap().gid.as_raw();
-    assert_eq!(as_user(65534, group, "--clear-groups", &daemon), (Some(0), String::new()));
+    assert_eq!(as_user(65534, group, "--clear-groups", &daemon, &["info"]), (Some(0), String::new()));
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o777)).unwrap();
-    assert_eq!(as_user(65534, 65534, "--clear-groups", &daemon).0, Some(4));
+    assert_eq!(as_user(65534, 65534, "--clear-groups", &daemon, &["info"]).0, Some(4));
 }
 
 #[tokio::test]

@@ -4,23 +4,9 @@ use tonic::Code;
 
 use crate::harness::{Daemon, SEEDED, field, guest, probe, reason};
 
+/// A tool that is not among the components that tests begin with.
 fn tool() -> Vec<u8> {
-    let tool = r#"(component
-        (core module $m
-            (memory (export "memory") 1)
-            (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 64)
-            (func (export "invoke") (param i32 i32) (result i32) i32.const 0))
-        (core instance $i (instantiate $m))
-        (type $error (record (field "code" string) (field "message" string)))
-        (import "palisade:agent/types@0.1.0" (instance $types
-            (type $e (record (field "code" string) (field "message" string)))
-            (export "error" (type (eq $e)))))
-        (alias export $types "error" (type $e))
-        (func $invoke (param "arguments" string) (result (result string (error $e)))
-            (canon lift (core func $i "invoke") (memory $i "memory") (realloc (func $i "realloc"))))
-        (instance $out (export "invoke" (func $invoke)))
-        (export "palisade:agent/invoke@0.1.0" (instance $out)))"#;
-    wat::parse_str(tool).unwrap()
+    std::fs::read(guest("liar")).unwrap()
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-use std::{fs, process::Command};
+use std::fs;
 
 use palisade_proto::v1;
 use serde_json::json;
 use tonic::Code;
 
-use crate::harness::{Daemon, SEEDED, data_dir, guest, palisade, reason, write_policies};
+use crate::harness::{Daemon, SEEDED, data_dir, guest, palisade, reason, unshare, write_policies};
 
 /// A daemon whose data directory is a small file system of its own, with these policies.
 pub async fn on_a_small_disk(bytes: u64, policies: &str) -> Daemon {
@@ -20,8 +20,8 @@ pub async fn configured(bytes: u64, policies: &str, config: &str) -> Daemon {
     let script = format!(
         "cp -r {data:?} {data:?}.copy && mount -t tmpfs -o size={bytes} tmpfs {data:?} && cp -r {data:?}.copy/. {data:?} && exec \"$0\" \"$@\""
     );
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).arg(palisade().get_program());
+    let mut command = unshare(&["--mount"]);
+    command.args(["sh", "-c", &script]).arg(palisade().get_program());
     let config = format!("{config}[policy]\ndir = {:?}\n", dir.path().join("policies"));
     Daemon::launch(dir, &config, command).await
 }

@@ -17,8 +17,8 @@ use std::{
 
 use palisade_proto::v1::{
     self, Effect, agents_client::AgentsClient, audit_client::AuditClient, components_client::ComponentsClient,
-    credentials_client::CredentialsClient, policies_client::PoliciesClient, run_step_response::Message,
-    steps_client::StepsClient, system_client::SystemClient, tools_client::ToolsClient,
+    control_client::ControlClient, credentials_client::CredentialsClient, policies_client::PoliciesClient,
+    run_step_response::Message, steps_client::StepsClient, system_client::SystemClient, tools_client::ToolsClient,
     workspaces_client::WorkspacesClient,
 };
 use serde_json::Value;
@@ -40,6 +40,17 @@ pub fn palisade() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")) {
         command.env_remove(name);
     }
+    command
+}
+
+/// Returns a command that starts another one in namespaces of its own. Root needs no user namespace for that: in one, there
+/// would be nobody else for a worker to become.
+pub fn unshare(namespaces: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(namespaces);
     command
 }
 
@@ -169,6 +180,10 @@ impl Daemon {
 
     pub fn credentials(&self) -> CredentialsClient<Channel> {
         CredentialsClient::new(self.channel.clone())
+    }
+
+    pub fn control(&self) -> ControlClient<Channel> {
+        ControlClient::new(self.channel.clone())
     }
 
     pub fn audit(&self) -> AuditClient<Channel> {

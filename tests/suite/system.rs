@@ -34,6 +34,7 @@ async fn health_is_served_for_every_service() {
         "palisade.v1.Steps",
         "palisade.v1.Components",
         "palisade.v1.Workspaces",
+        "palisade.v1.Control",
         "palisade.v1.Credentials",
         "palisade.v1.System",
     ] {
@@ -64,6 +65,7 @@ async fn reflection_lists_every_service() {
         "palisade.v1.Steps",
         "palisade.v1.Components",
         "palisade.v1.Workspaces",
+        "palisade.v1.Control",
         "palisade.v1.Credentials",
         "palisade.v1.System",
         "grpc.health.v1.Health",

@@ -2,6 +2,7 @@
 
 mod agent;
 mod audit;
+mod control;
 mod credential;
 mod policy;
 mod tool;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use agent::Agent;
 pub use audit::{Audit, Filter};
+pub use control::{Drain, Hold, Order};
 pub use credential::Credential;
 pub use policy::Policy;
 pub use tool::{Effect, Tool};
@@ -97,6 +99,28 @@ pub enum Command {
     /// Show, revoke and restore what the daemon puts on requests.
     #[command(subcommand)]
     Credential(Credential),
+    /// Stop what runs, cut off its calls, and let nothing of it begin.
+    #[command(after_help = "\
+It is in force before anything else happens, survives a restart, and prints what was stopped. Only operators may: the
+daemon's own user, and `control.operators`. docs/control.md says what it guarantees.
+
+Examples:
+  palisade kill agents/support-desk --reason 'it sends mail that nobody asked for'
+  palisade kill node --reason 'stop everything' --endpoint unix:/run/palisade/palisade.sock
+  palisade kill hosts/*.tracker.example --reason breach --for 1h -o json > evidence.json")]
+    Kill(Order),
+    /// Have calls wait until the hold is lifted, and let nothing begin.
+    #[command(after_help = "Example:\n  palisade freeze tenants/acme --reason 'we look into it' --for 15m")]
+    Freeze(Order),
+    /// Let nothing begin; what runs goes on.
+    #[command(after_help = "Example:\n  palisade cordon node --reason 'maintenance at noon'")]
+    Cordon(Order),
+    /// Let nothing begin, and stop what still runs after a while.
+    #[command(after_help = "Example:\n  palisade drain tools/ticket.append --reason 'a new version' --grace 5m")]
+    Drain(Drain),
+    /// Show and lift holds.
+    #[command(subcommand)]
+    Hold(Hold),
     /// Show, check, test and explain policies.
     #[command(subcommand)]
     Policy(Policy),

@@ -4,8 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use palisade_proto::v1::{
     agents_client::AgentsClient, audit_client::AuditClient, components_client::ComponentsClient,
-    credentials_client::CredentialsClient, policies_client::PoliciesClient, steps_client::StepsClient,
-    system_client::SystemClient, tools_client::ToolsClient, workspaces_client::WorkspacesClient,
+    control_client::ControlClient, credentials_client::CredentialsClient, policies_client::PoliciesClient,
+    steps_client::StepsClient, system_client::SystemClient, tools_client::ToolsClient,
+    workspaces_client::WorkspacesClient,
 };
 use tokio::time::{Instant, sleep};
 use tonic::{
@@ -98,6 +99,10 @@ impl Client {
 
     pub fn credentials(&self) -> CredentialsClient<Line> {
         CredentialsClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub fn control(&self) -> ControlClient<Line> {
+        ControlClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub fn audit(&self) -> AuditClient<Line> {

@@ -18,11 +18,14 @@ use crate::{
 pub async fn doctor(common: &Common) -> Result<ExitCode, Failure> {
     let scratch = tempfile::Builder::new().prefix("palisade-doctor-").tempdir()?;
     let walls = serve::probe(scratch.path()).await.map_err(Failure::other)?;
-    let complete = walls.iter().all(|wall| wall.state == WallState::Verified);
+    let complete = walls.iter().all(|wall| wall.state != WallState::Missing);
     let walls: Vec<_> = walls.iter().collect();
     print::rows(common, &["wall", "state", "found", "remedy"], &walls, |wall: &Wall| {
-        let verified = wall.state == WallState::Verified;
-        let (state, remedy) = if verified { ("verified", "") } else { ("missing", remedy(&wall.name)) };
+        let (state, remedy) = match wall.state {
+            WallState::Verified => ("verified", ""),
+            WallState::NotDelegated => ("not delegated", remedy(&wall.name)),
+            WallState::Missing => ("missing", remedy(&wall.name)),
+        };
         let json = json!({ "wall": wall.name, "state": state, "detail": wall.detail, "remedy": remedy });
         (vec![wall.name.clone(), state.into(), wall.detail.clone(), remedy.into()], json)
     })?;
@@ -34,12 +37,13 @@ pub async fn doctor(common: &Common) -> Result<ExitCode, Failure> {
 
 fn remedy(wall: &str) -> &'static str {
     match wall {
-        "user-namespace" | "network-namespace" => {
-            "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1 or user.max_user_namespaces; in a container, a seccomp profile that allows unshare"
+        "user-namespace" | "network-namespace" | "mount-namespace" => {
+            "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1 or user.max_user_namespaces; in a container, a seccomp profile that allows unshare and mount"
         }
+        "ids" => "start the daemon as an unprivileged user, or as root that may change its user, with `jail.user`",
+        "cgroup" => "delegate memory, pids and cpu to the daemon's own cgroup v2: `Delegate=yes` in its systemd unit",
         "landlock" => "Linux 6.10 or newer, with landlock among the security modules (boot with lsm=landlock,…)",
         "seccomp" => "a kernel with CONFIG_SECCOMP_FILTER",
-        "capabilities" => "start the daemon without capabilities in its bounding set",
         _ => "report this as a bug: any Linux can build this wall",
     }
 }

@@ -241,6 +241,7 @@ pub fn resource(collection: &str, id: &str) -> String {
     if id.starts_with(&format!("{collection}/")) { id.into() } else { format!("{collection}/{id}") }
 }
 
-fn milliseconds(time: &Option<prost_types::Duration>) -> f64 {
+/// Returns a duration in milliseconds; 0 if there is none.
+pub fn milliseconds(time: &Option<prost_types::Duration>) -> f64 {
     time.as_ref().map_or(0.0, |t| t.seconds as f64 * 1e3 + f64::from(t.nanos) / 1e6)
 }

@@ -153,6 +153,10 @@ fn summary(record: &Record) -> String {
         }
         "agent" | "tool" => registration(body),
         "credential" => format!("{} {}", text("change"), text("credential")),
+        "control" => {
+            let hold = |key: &str| value("hold")[key].as_str().map(print::one_line).unwrap_or_default();
+            format!("{} {} {}: {}", text("change"), hold("action"), hold("scope"), hold("reason"))
+        }
         "step" => {
             let what = match word(body, "agent") {
                 "" => short_digest(word(body, "component")),

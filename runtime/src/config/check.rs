@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Config, network::check_network, tenants::check_tenants, workers::check_workers};
+use super::{Config, control::check_control, network::check_network, tenants::check_tenants, workers::check_workers};
 use crate::jail::WAIVABLE;
 
 /// A configuration that is not accepted.
@@ -94,6 +94,7 @@ pub fn check(config: &mut Config) -> Result<(), BadConfig> {
         return Err(BadConfig::NotWaivable(unknown.clone()));
     }
     check_tenants(config)?;
+    check_control(config)?;
     check_mounts(config)?;
     check_network(config)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{BadConfig, Config};
-use crate::step::Name;
+use crate::{control::is_caller, step::Name};
 
 /// The tenant of everybody where the configuration names none, and of what the daemon records of itself.
 pub const DEFAULT_TENANT: &str = "default";
@@ -52,10 +52,4 @@ pub(super) fn check_tenants(config: &Config) -> Result<(), BadConfig> {
         }
     }
     Ok(())
-}
-
-/// Returns whether a text names a caller as records do.
-fn is_caller(text: &str) -> bool {
-    let uid = text.strip_prefix("unix:").and_then(|uid| Some((uid, uid.parse::<u32>().ok()?)));
-    text == "loopback" || uid.is_some_and(|(text, uid)| text == uid.to_string())
 }

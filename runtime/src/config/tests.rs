@@ -65,6 +65,20 @@ fn only_walls_that_a_host_may_lack_can_be_waived() {
     assert!(parse("[jail]\nallow_missing = ['user-namespace']").is_ok());
 }
 
+#[test]
+fn who_may_hold_and_what_holds_by_itself_is_checked() {
+    let rule =
+        "[[containment]]\nname='loops'\nagents=['*']\nwhen={ same_call=50, within_seconds=60 }\nthen='read-only'\n";
+    assert!(parse(rule).is_ok());
+    assert!(refused(&rule.replace("50", "5")).contains("containment rule `loops`: `when.same_call` is 5"));
+    assert!(refused(&rule.repeat(2)).contains("`containment` names `loops` twice"));
+    let many: String = (0..17).map(|number| rule.replace("loops", &format!("loops-{number}"))).collect();
+    assert!(refused(&many).contains("at most 16"));
+    assert!(refused("[control]\noperators=['root']").contains("`control.operators` names `root`"));
+    assert!(refused(&format!("[control]\noperators={:?}", vec!["loopback"; 257])).contains("at most 256"));
+    assert!(parse("[control]\noperators=['loopback', 'unix:0']").is_ok());
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_parser_panic(text in "[a-z_\\[\\]={}\"0-9.\n -]{0,200}") {

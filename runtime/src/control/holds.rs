@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::{
     hold::{BadHold, Hold},
     matching::{self, Standing, Subject, Target},
+    scope::Scope,
 };
 use crate::durable;
 
@@ -69,6 +70,8 @@ impl Holds {
         hold.check()?;
         let _changing = self.changing();
         let mut holds = self.all().to_vec();
+        // One of the same id that has ended is another.
+        holds.retain(|known| known.id != hold.id || known.in_force(hold.since_ms));
         let hold = match holds.iter().find(|known| known.id == hold.id) {
             Some(known) => known.clone(),
             None => {
@@ -95,14 +98,16 @@ impl Holds {
         Ok(lifted.into_iter().next())
     }
 
-    /// Removes what holds no more, and returns it. Whether or not that is done, it does not hold. Blocks for the disk if
+    /// Removes what holds no more, its time being up or its step not running, and returns it. Whether or not that is done, it does not hold. Blocks for the disk if
     /// there is something to remove.
-    pub fn expire(&self, now_ms: u64) -> io::Result<Vec<Arc<Hold>>> {
-        if self.all().iter().all(|hold| hold.in_force(now_ms)) {
+    pub fn expire(&self, now_ms: u64, runs: &dyn Fn(&str) -> bool) -> io::Result<Vec<Arc<Hold>>> {
+        let goes_on =
+            |hold: &Arc<Hold>| hold.in_force(now_ms) && !matches!(&hold.scope, Scope::Step(step) if !runs(step));
+        if self.all().iter().all(goes_on) {
             return Ok(Vec::new());
         }
         let _changing = self.changing();
-        let (rest, expired): (Vec<_>, Vec<_>) = self.all().iter().cloned().partition(|hold| hold.in_force(now_ms));
+        let (rest, expired): (Vec<_>, Vec<_>) = self.all().iter().cloned().partition(goes_on);
         self.keep(&rest)?;
         self.publish(rest);
         Ok(expired)

@@ -18,8 +18,8 @@ pub struct Order {
     pub reason: String,
     /// The caller.
     pub by: String,
-    /// Milliseconds since 1970. None: until it is lifted.
-    pub until_ms: Option<u64>,
+    /// None: until it is lifted.
+    pub expire: Option<Duration>,
     /// How long what runs may go on, if it is drained.
     pub drain_timeout: Duration,
 }
@@ -43,6 +43,8 @@ pub struct Evidence {
     pub took: Duration,
     /// The number of the record that says it. Or why there is none: then it was done all the same.
     pub record: Result<u64, String>,
+    /// Why a restart would lift the hold.
+    pub unkept: Option<String>,
 }
 
 /// A step that was stopped.

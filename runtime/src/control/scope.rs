@@ -42,6 +42,13 @@ pub enum Scope {
     Node,
 }
 
+impl Scope {
+    /// Returns the credential that it is about.
+    pub fn credential(&self) -> Option<&Name> {
+        if let Self::Credential(name) = self { Some(name) } else { None }
+    }
+}
+
 /// A text that names nothing that can be held.
 #[derive(Debug, thiserror::Error)]
 pub enum BadScope {

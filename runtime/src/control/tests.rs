@@ -227,9 +227,11 @@ fn a_hold_ends_at_its_time_before_anybody_removes_it() {
     let action = |now_ms| holds.step(&who.subject(), now_ms).map(|hold| hold.action);
     assert_eq!([4_999, 5_000, 9_000].map(action), [Some(Action::Kill), Some(Action::Cordon), None]);
     assert_eq!(holds.call(&who.subject(), &who.target(), false, 5_000), Standing::Free);
-    assert!(holds.expire(4_999).unwrap().is_empty() && holds.all().len() == 2);
-    assert_eq!(holds.expire(5_000).unwrap()[0].action, Action::Kill);
+    assert!(holds.expire(4_999, &|_| true).unwrap().is_empty() && holds.all().len() == 2);
+    assert_eq!(holds.expire(5_000, &|_| true).unwrap()[0].action, Action::Kill);
     assert_eq!(holds.all().len(), 1);
+    let again = holds.impose(Hold { since_ms: 9_000, ..hold(2, Action::Kill, "node") }).unwrap();
+    assert_eq!((holds.all().len(), again.action), (1, Action::Kill), "one that has ended is not in the way");
 }
 
 #[test]

@@ -102,6 +102,13 @@ impl Credentials {
         true
     }
 
+    /// Drops the values of a credential: the next request has them read again. Returns whether there is one of this name.
+    pub fn forget(&self, name: &str) -> bool {
+        let Some(entry) = self.entries.get(name) else { return false };
+        entry.attach.forget();
+        true
+    }
+
     /// Takes a revocation back. Returns whether there is a credential of this name.
     pub fn restore(&self, name: &str) -> bool {
         let Some(entry) = self.entries.get(name) else { return false };

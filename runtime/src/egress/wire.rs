@@ -80,6 +80,17 @@ impl Meter {
     }
 }
 
+impl Drop for Wire {
+    /// Whoever gives a connection up wants nothing more to leave, also not what the kernel has taken and not sent yet.
+    fn drop(&mut self) {
+        let tcp = match &self.stream {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+        };
+        let _ = tcp.set_zero_linger(); // then it leaves, as far as the upstream takes it
+    }
+}
+
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.turn >= TURN_BYTES {

@@ -1,9 +1,8 @@
 //! The jail as one ordered function, from top to bottom.
 
-use std::{fs, io, os::fd::RawFd, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use nix::{
-    sched::{CloneFlags, unshare},
     sys::{
         prctl,
         resource::{Resource, getrlimit, setrlimit},
@@ -11,10 +10,15 @@ use nix::{
     },
     unistd,
 };
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use rustix::fs::{Access as Permission, access};
 
-use super::{attempt, files, syscalls};
-use crate::wire::{Wall, WallState};
+use super::{
+    attempt::{self, Outside},
+    descriptors, files, identity, namespaces,
+    proc::Proc,
+    syscalls,
+};
+use crate::wire::{Confinement, Wall};
 
 /// Which process enters: it decides what system calls are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,7 @@ pub enum Role {
 /// What a jailed process may still do.
 pub struct Jail {
     pub role: Role,
+    pub confinement: Confinement,
     /// All that it may see of the file system.
     pub files: Vec<(PathBuf, Access)>,
     /// Bytes of the largest file that it may write.
@@ -42,6 +47,8 @@ pub struct Jail {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     ReadOnly,
+    /// Read-only, and what is read may be run.
+    Code,
     ReadWrite,
 }
 
@@ -50,6 +57,17 @@ pub enum Access {
 pub enum JailError {
     #[error("cannot close inherited descriptors: {0}")]
     Descriptors(io::Error),
+    #[error("a descriptor came along: {0}")]
+    Inherited(String),
+    #[error("cannot open /proc/self: {0}")]
+    Proc(io::Error),
+    #[error("the daemon died meanwhile")]
+    Orphan,
+    #[error(
+        "`{path}` cannot be {act} by user {uid}, which a worker is: {why}; give it to that user, or start the daemon as \
+         a user who may"
+    )]
+    Unreachable { path: String, act: &'static str, uid: u32, why: io::Error },
     #[error("cannot set {0:?}: {1}")]
     Rlimit(Resource, nix::Error),
     #[error("landlock: {0}")]
@@ -57,6 +75,10 @@ pub enum JailError {
     #[error("seccomp: {0}")]
     Seccomp(String),
 }
+
+/// Threads, of a process that is in a user namespace of its own: elsewhere the kernel would count those of everybody
+/// who is the same user.
+const THREADS_MAX: u64 = 4096;
 
 impl Jail {
     pub(super) fn rlimits(&self) -> impl Iterator<Item = (Resource, u64)> {
@@ -66,6 +88,7 @@ impl Jail {
             (Resource::RLIMIT_NOFILE, self.descriptors_max),
             (Resource::RLIMIT_FSIZE, self.file_bytes_max),
             (Resource::RLIMIT_DATA, self.memory_bytes_max),
+            (Resource::RLIMIT_MEMLOCK, 0),
         ]
         .into_iter()
         .chain(cpu)
@@ -75,28 +98,36 @@ impl Jail {
 /// Walks into the jail and returns what stands, as found by attempting forbidden acts from inside.
 ///
 /// Must be called with one thread, and with descriptors 0 to 2 as the only ones that matter. `prepare` runs once
-/// nothing is inherited any more and while files can still be opened: an engine opens its page map there.
-pub fn enter<T>(jail: &Jail, prepare: impl FnOnce() -> T) -> Result<(T, Vec<Wall>), JailError> {
+/// nothing is inherited any more and while files can still be opened: an engine opens its page map there. `start` runs
+/// behind every wall but the filter of system calls: what it starts, threads above all, need not be on the list.
+pub fn enter(jail: &Jail, prepare: &mut dyn FnMut(), start: &mut dyn FnMut()) -> Result<Vec<Wall>, JailError> {
     // Nothing of the parent's but standard input (the socket), output and error.
-    close_descriptors_from(3).map_err(JailError::Descriptors)?;
-    let prepared = prepare();
+    descriptors::close_inherited().map_err(JailError::Descriptors)?;
+    let proc = Proc::open().map_err(JailError::Proc)?;
+    descriptors::audit(&proc).map_err(JailError::Inherited)?;
+    prepare();
 
-    // Not the parent's terminal; not alive without the parent.
+    // Not the parent's terminal, and no program that could give a privilege back.
     let _ = unistd::setsid(); // fails for a session leader, which is what is wanted
-    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-
-    // A user of its own, and a network that has no way out. A container runtime may forbid both: then the walls
-    // are reported missing, and the operator decides.
-    let namespaces = enter_namespaces();
-
-    // No capability in any namespace, and no program that could give one back.
-    let _ = set_capabilities(None, none());
     let _ = prctl::set_no_new_privs();
-    // No debugger of the same user, no core file. After the namespaces: their maps are not writable once
-    // `/proc/self` belongs to root.
-    let _ = prctl::set_dumpable(false);
 
-    for (resource, bound) in jail.rlimits() {
+    // A root directory, a network and a user of its own. A container runtime may forbid them: then the walls are
+    // reported missing, and the operator decides.
+    let namespaces = namespaces::enter(jail, &proc);
+    // No capability in any namespace.
+    identity::shed_capabilities();
+    // Not alive without the daemon. Another user clears this, so it comes after; and whoever died before it was set
+    // sends no signal.
+    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
+    if unistd::getppid().as_raw() as u32 != jail.confinement.daemon {
+        return Err(JailError::Orphan);
+    }
+    // No debugger of the same user, no core file.
+    let _ = prctl::set_dumpable(false);
+    reach(jail)?;
+
+    let threads = namespaces.user.is_ok().then_some((Resource::RLIMIT_NPROC, THREADS_MAX));
+    for (resource, bound) in jail.rlimits().chain(threads) {
         // A bound that is lower already cannot be raised, and need not be.
         let bound = getrlimit(resource).map_or(bound, |(_, hard)| bound.min(hard));
         setrlimit(resource, bound, bound).map_err(|e| JailError::Rlimit(resource, e))?;
@@ -105,59 +136,30 @@ pub fn enter<T>(jail: &Jail, prepare: impl FnOnce() -> T) -> Result<(T, Vec<Wall
     // SAFETY: ignoring a signal installs no handler.
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
 
+    let outside = Outside::new();
     let landlock = files::restrict(&jail.files).map_err(|e| JailError::Landlock(e.to_string()))?;
+    // Landlock binds the thread that calls it and those that it starts.
+    start();
+    let mut walls = attempt::before_the_filter(jail, &proc, namespaces, landlock, &outside);
+    drop((proc, outside));
     syscalls::restrict(jail.role).map_err(JailError::Seccomp)?;
-
-    let walls = attempt::all(jail, namespaces, landlock);
-    Ok((prepared, walls))
+    walls.push(attempt::behind_the_filter(jail));
+    Ok(walls)
 }
 
-fn close_descriptors_from(first: RawFd) -> io::Result<()> {
-    // SAFETY: the caller owns no descriptor from `first` on; the call touches no memory.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Returns why there is no user and no network namespace, where that is so.
-fn enter_namespaces() -> [Result<(), String>; 2] {
-    let (uid, gid) = (unistd::getuid(), unistd::getgid());
-    let before = [namespace("user"), namespace("net")];
-    let alone = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
-    let mut mapped = Ok(());
-    if let Err(errno) = unshare(CloneFlags::CLONE_NEWUSER | alone) {
-        // A daemon that runs as root in a container may still make a network namespace.
-        let _ = unshare(alone);
-        mapped = Err(format!("unshare failed: {}", errno.desc()));
-    } else {
-        // The same user inside as outside: files keep their owner, and nothing else is mapped.
-        let written = fs::write("/proc/self/setgroups", "deny")
-            .and_then(|()| fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")))
-            .and_then(|()| fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")));
-        mapped = mapped.and(written.map_err(|e| format!("the user cannot be mapped: {e}")));
+/// Looks whether what the process is for can be reached by whom it is now.
+fn reach(jail: &Jail) -> Result<(), JailError> {
+    for (path, granted) in &jail.files {
+        let (permission, act) = match granted {
+            Access::ReadOnly | Access::Code => (Permission::READ_OK | Permission::EXEC_OK, "read"),
+            Access::ReadWrite => (Permission::READ_OK | Permission::EXEC_OK | Permission::WRITE_OK, "written"),
+        };
+        access(path, permission).map_err(|errno| JailError::Unreachable {
+            path: path.display().to_string(),
+            act,
+            uid: unistd::getuid().as_raw(),
+            why: errno.into(),
+        })?;
     }
-    let [user, network] =
-        [("user", &before[0]), ("net", &before[1])].map(|(kind, before)| match (before, namespace(kind)) {
-            (Some(before), Some(now)) if *before != now => Ok(()),
-            _ => Err(format!("still the daemon's own {kind} namespace; allow unprivileged user namespaces")),
-        });
-    [user.and(mapped), network]
-}
-
-/// Returns what identifies this process's namespace.
-fn namespace(kind: &str) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/self/ns/{kind}")).ok()
-}
-
-fn none() -> CapabilitySets {
-    let none = CapabilitySet::empty();
-    CapabilitySets { effective: none, permitted: none, inheritable: none }
-}
-
-/// Returns a wall that was found standing, or not.
-pub(super) fn wall(name: &str, found: Result<String, String>) -> Wall {
-    let (state, detail) = match found {
-        Ok(detail) => (WallState::Verified, detail),
-        Err(detail) => (WallState::Missing, detail),
-    };
-    Wall { name: name.into(), state, detail }
+    Ok(())
 }

@@ -25,6 +25,8 @@ pub enum Kind {
     Tool,
     /// A credential was revoked or restored.
     Credential,
+    /// A hold was imposed or lifted, or ended.
+    Control,
     /// A step was accepted. Needs `step`, and a `result` in the end.
     Step,
     /// A call will act. Needs `step` and `call`, and an `outcome` in the end.
@@ -42,7 +44,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Started,
         Self::Stopped,
         Self::Configuration,
@@ -50,6 +52,7 @@ impl Kind {
         Self::Agent,
         Self::Tool,
         Self::Credential,
+        Self::Control,
         Self::Step,
         Self::Intent,
         Self::Outcome,
@@ -69,6 +72,7 @@ impl Kind {
             Self::Agent => "agent",
             Self::Tool => "tool",
             Self::Credential => "credential",
+            Self::Control => "control",
             Self::Step => "step",
             Self::Intent => "intent",
             Self::Outcome => "outcome",

@@ -1,24 +1,36 @@
 //! Attends a guest while it runs: its host calls go through the gate, and it is stopped when it has to.
 
+use std::time::Duration;
+
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
-use super::{execution::Execution, gate};
+use super::{execution::Execution, gate, living};
 use crate::{
     step::{FIXED, Outcome, Usage},
     worker::{Next, Running},
 };
 
+/// How long a worker may take to end a step that is stopped. Then it is killed, with all its steps.
+const STOP_BOUND: Duration = Duration::from_millis(500);
+
 /// Attends `execution` to its end. Calls that are under way then are given up.
 pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &CancellationToken) -> (Outcome, Usage) {
+    let guest = execution.guest();
     let handle = running.handle().clone();
     let mut under_way = FuturesUnordered::new();
-    let mut told_to_stop = false;
+    let (mut told_to_stop, mut held) = (false, false);
     let stopping = execution.lifecycle.stopping();
     loop {
-        let listening = (under_way.len() as u64) < FIXED.calls_under_way;
+        let listening = (under_way.len() as u64) < FIXED.calls_under_way && guest.stopped_by().is_none();
         tokio::select! {
             biased;
+            _ = guest.stopped(), if !held => {
+                // Its calls are cut off at once, whatever the worker does about it.
+                (held, told_to_stop) = (true, true);
+                under_way.clear();
+                handle.kill_within(STOP_BOUND);
+            }
             Some(()) = under_way.next(), if !under_way.is_empty() => {}
             next = running.next(listening) => match next {
                 Next::Call(call, asked, bodies) => under_way.push({
@@ -28,7 +40,11 @@ pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &C
                     handle.answer(call, at_ms, answer).await;
                     }
                 }),
-                Next::Ended(outcome, usage) => return (outcome, usage),
+                // What a guest that was stopped says last is not asked for.
+                Next::Ended(outcome, usage) => return match guest.stopped_by() {
+                    Some(hold) => (Outcome::Cancelled(living::failure(hold)), usage),
+                    None => (outcome, usage),
+                },
             },
             () = abandoned.cancelled(), if !told_to_stop => {
                 told_to_stop = true;

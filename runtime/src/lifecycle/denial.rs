@@ -19,6 +19,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("CREDENTIAL_SUPPLIED", "denied"),
     ("CREDENTIAL_REVOKED", "denied"),
     ("RULE_CHANGED", "denied"),
+    ("HELD", "denied"),
     ("BUDGET_EXHAUSTED", "exhausted"),
     ("ARGUMENTS_INVALID", "invalid"),
     ("KEY_INVALID", "invalid"),

@@ -75,6 +75,7 @@ pub async fn attend(
 ) {
     let started = Instant::now();
     let (outcome, usage) = conduct(&execution, &mut running, &abandoned).await;
+    execution.life.end();
     let used = Amounts { fuel: usage.fuel, wall_ms: wall_ms(&usage), ..Amounts::default() };
     // Of a step that was lost nobody knows what it used: what was set aside for it counts.
     let used = if is_lost(&outcome) { reservation.reserved() } else { used };

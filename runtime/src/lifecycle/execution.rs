@@ -10,7 +10,15 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Lifecycle, Tenant, admit::Slot, denial::unavailable, grant::Grant, labels::Labels, trail::Trail};
+use super::{
+    Lifecycle, Tenant,
+    admit::Slot,
+    denial::unavailable,
+    grant::Grant,
+    labels::Labels,
+    living::{Guest, Life},
+    trail::Trail,
+};
 use crate::{
     budget::Account,
     policy::{AgentFacts, BudgetLeft, Surroundings},
@@ -61,6 +69,8 @@ pub struct Execution {
     pub deadline: Instant,
     /// Its span.
     pub context: Context,
+    /// Until this is dropped, it runs.
+    pub life: Life,
 }
 
 impl StepFacts {
@@ -79,6 +89,11 @@ impl Execution {
     /// Returns the milliseconds since the guest was started.
     pub fn elapsed_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// Returns it as holds see it.
+    pub fn guest(&self) -> &Arc<Guest> {
+        &self.life.guest
     }
 
     /// Returns what policy knows of the agent, if there is one.

@@ -1,6 +1,6 @@
 //! The gate. Every host call that reaches beyond the sandbox passes here, in one order:
 //!
-//! charge → authorize → record the intent → act → record the outcome → settle → reply.
+//! charge → look for holds → authorize → record the intent → act → record the outcome → settle → reply.
 //!
 //! What acts takes a [`Permit`], and only this file can make one.
 
@@ -12,19 +12,21 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Lifecycle,
     act::{Act, Done},
     authorize::{Verdict, authorize},
     denial,
     execution::Execution,
-    http,
+    exhausted::exhaustion,
+    held, http,
     labels::JOINED,
+    living::{self, About, Calling},
     trail::{NotDurable, Note, Number},
 };
 use crate::{
     budget::{Amounts, Exhausted, Reservation},
+    containment::Seen,
     journal::{JournalError, Kind, Payload},
-    step::{Answer, Call, CallError, Effect, Exhaustion, Failure, Name, Origin},
+    step::{Answer, Call, CallError, Effect, Failure, Name, Origin},
     telemetry::{self, Span},
     worker::Bodies,
 };
@@ -36,8 +38,8 @@ const REFUSED_BYTES_MAX: usize = 4 << 10;
 /// dropped, the outcome is that nobody knows.
 pub struct Permit<'a> {
     execution: &'a Execution,
-    call: u64,
-    /// When its intent was recorded, in milliseconds after the guest's start.
+    calling: Calling,
+    /// When its intent was recorded, or it was cut off, in milliseconds after the guest's start.
     at_ms: u64,
     context: telemetry::Context,
     /// Taken when it is settled.
@@ -83,20 +85,52 @@ pub async fn pass(
     bodies: Option<Bodies>,
 ) -> (u64, Result<Answer, CallError>) {
     let mut passage = Passage::begin(execution, &asked);
-    let Approved { act, verdict, reservation } = match passage.approve(asked) {
+    let what = execution.asked(&asked);
+    let act = match passage.resolve(asked) {
+        Ok(act) => act,
+        Err(error) => return passage.refuse(error, None).await,
+    };
+    let calling = execution.guest().call(passage.call, passage.question(), About::of(&act));
+    let sends = matches!(act, Act::SendRequest(_));
+    if sends {
+        // Before it is asked who is held: what is sent too soon after a label joined is not sent.
+        execution.show(&Number::default(), Seen::Egress { bytes_out: 0 }).await;
+    }
+    if let Err(hold) = held::clear(execution, &calling.live, act.effect()).await {
+        let denied = living::denied(execution, passage.call, &hold);
+        return passage.refuse(denied, None).await;
+    }
+    let Approved { act, verdict, reservation } = match passage.approve(act) {
         Ok(approved) => approved,
-        Err((error, verdict)) => {
-            let (at_ms, error) = passage.refuse(error, verdict).await;
-            return (at_ms, Err(error));
-        }
+        Err((error, verdict)) => return passage.refuse(error, verdict).await,
     };
     let (started, power) = (passage.started, passage.power);
-    let permit = match passage.intend(&act, &verdict, reservation).await {
+    let mut permit = match passage.intend(&act, &verdict, reservation, calling).await {
         Ok(permit) => permit,
         Err(error) => return (execution.elapsed_ms(), Err(unrecorded(&error))),
     };
-    let done = act.perform(&permit, worker_step, bodies).await;
-    permit.settle(done, started, power, &verdict)
+    let (live, intent) = (permit.calling.live.clone(), permit.intent());
+    execution.show_call(&intent, what).await;
+    // Dropped where it is when it is cut off; the permit then says what is known of it.
+    let done = tokio::select! {
+        biased;
+        hold = live.stopped() => Err(living::denied(execution, live.call, &hold)),
+        done = act.perform(&permit, worker_step, bodies) => Ok(done),
+    };
+    match done {
+        Ok(done) => {
+            let bytes_out = done.used.bytes_out;
+            let settled = permit.settle(done, started, power, &verdict);
+            if sends {
+                execution.show(&intent, Seen::Egress { bytes_out }).await;
+            }
+            settled
+        }
+        Err(denied) => {
+            permit.at_ms = execution.elapsed_ms();
+            (permit.at_ms, Err(denied))
+        }
+    }
 }
 
 impl<'a> Passage<'a> {
@@ -108,13 +142,12 @@ impl<'a> Passage<'a> {
         Self { execution, call, started: Instant::now(), power, span, about, payloads: Vec::new() }
     }
 
-    /// Charges and authorises.
-    fn approve(&mut self, asked: Call) -> Result<Approved, (CallError, Option<Verdict>)> {
+    /// Charges, and finds out what the call comes down to.
+    fn resolve(&mut self, asked: Call) -> Result<Act, CallError> {
         let account = &self.execution.account;
-        account.spend(Amounts { host_calls: 1, ..Amounts::default() }).map_err(|e| (self.exhausted(&e), None))?;
+        account.spend(Amounts { host_calls: 1, ..Amounts::default() }).map_err(|e| self.exhausted(&e))?;
         let decision = self.execution.step.decision(self.call);
-        let act = Act::resolve(self.execution, asked, &decision, &mut self.about, &mut self.payloads)
-            .map_err(|error| (error, None))?;
+        let act = Act::resolve(self.execution, asked, &decision, &mut self.about, &mut self.payloads)?;
         match &act {
             Act::CallTool { arguments, .. } => {
                 self.span.arguments(arguments.digest(), arguments.bytes().as_bytes());
@@ -122,10 +155,15 @@ impl<'a> Passage<'a> {
             Act::SendRequest(sending) => self.span.admitted(sending.rule(), sending.credential()),
             Act::ListTools | Act::Memory { .. } => {}
         }
+        Ok(act)
+    }
+
+    /// Authorises.
+    fn approve(&mut self, act: Act) -> Result<Approved, (CallError, Option<Verdict>)> {
+        let (account, decision) = (&self.execution.account, self.execution.step.decision(self.call));
         // Given back whole if it is denied.
         let reservation = account.reserve(act.cost(self.execution)).map_err(|e| (self.exhausted(&e), None))?;
-        let question = self.about["question"].as_str().unwrap_or_default();
-        let verdict = authorize(self.execution, &act, question, &decision);
+        let verdict = authorize(self.execution, &act, self.question(), &decision);
         match &verdict.denied {
             Some(denial) if verdict.enforced => return Err((CallError::Denied(denial.clone()), Some(verdict))),
             _ => {}
@@ -137,13 +175,18 @@ impl<'a> Passage<'a> {
         Ok(Approved { act, verdict, reservation })
     }
 
+    /// Returns what is asked, in words.
+    fn question(&self) -> &str {
+        self.about["question"].as_str().unwrap_or_default()
+    }
+
     fn exhausted(&self, exhausted: &Exhausted) -> CallError {
         self.execution.lifecycle.count_exhausted(exhausted);
         CallError::Exhausted(exhaustion(exhausted))
     }
 
     /// Records that the call is refused. It costs the guest no more than the call itself, so not much of it is kept.
-    async fn refuse(mut self, error: CallError, verdict: Option<Verdict>) -> (u64, CallError) {
+    async fn refuse(mut self, error: CallError, verdict: Option<Verdict>) -> (u64, Result<Answer, CallError>) {
         let failure = Failure::new(denial::code(&error), denial::message(&error));
         let at_ms = self.execution.elapsed_ms();
         let mut body = self.about;
@@ -158,13 +201,16 @@ impl<'a> Passage<'a> {
         meters.host_call(self.power, telemetry::Decision::Deny, self.started.elapsed());
         self.payloads.retain(|payload| payload.bytes.len() <= REFUSED_BYTES_MAX);
         if let Err(lost) = self.execution.step.trail.room().await {
-            return (at_ms, unrecorded(&lost));
+            return (at_ms, Err(unrecorded(&lost)));
         }
         let context = self.span.context().clone();
         let note = Note { kind: Kind::Denial, call: Some(self.call), context: &context, body, payloads: self.payloads };
         match self.execution.step.trail.note_now(note, Some((self.span, None))) {
-            Ok(_) => (at_ms, error),
-            Err(lost) => (at_ms, unrecorded(&lost)),
+            Ok(record) => {
+                self.execution.show_refusal(&record, &error).await;
+                (at_ms, Err(error))
+            }
+            Err(lost) => (at_ms, Err(unrecorded(&lost))),
         }
     }
 
@@ -174,6 +220,7 @@ impl<'a> Passage<'a> {
         act: &Act,
         verdict: &Verdict,
         reservation: Reservation,
+        calling: Calling,
     ) -> Result<Permit<'a>, JournalError> {
         let at_ms = self.execution.elapsed_ms();
         let mut body = self.about;
@@ -183,11 +230,11 @@ impl<'a> Passage<'a> {
         self.span.decided(verdict.telemetry());
         let context = self.span.context().clone();
         let note = Note { kind: Kind::Intent, call: Some(self.call), context: &context, body, payloads: self.payloads };
-        let (execution, call) = (self.execution, self.call);
+        let execution = self.execution;
         let trail = &execution.step.trail;
         let permit = |span, intent, acting| {
             let open = Some(Open { span, reservation: Mutex::new(reservation), intent, acting });
-            Permit { execution, call, at_ms, context: context.clone(), open }
+            Permit { execution, calling, at_ms, context: context.clone(), open }
         };
         if act.effect() == Effect::Read {
             let intent = trail.note(note).await?;
@@ -216,17 +263,27 @@ impl<'a> Permit<'a> {
         self.execution
     }
 
+    fn call(&self) -> u64 {
+        self.calling.live.call
+    }
+
     /// The intent is durable: from here on it may be done.
     fn begin(&mut self, sequence: u64) {
         if let Some(open) = &mut self.open {
             open.intent.store(sequence, Ordering::Relaxed);
             open.acting = true;
+            self.execution.guest().acts(sequence, self.calling.live.call, &self.calling.live.what);
         }
     }
 
     /// Returns what the random bytes and the clocks of a tool are made of that the call runs.
     pub fn tool_origin(&self) -> Origin {
-        self.execution.origin.of_tool(self.call, self.at_ms)
+        self.execution.origin.of_tool(self.call(), self.at_ms)
+    }
+
+    /// Returns where the number of the intent's record is.
+    fn intent(&self) -> Number {
+        self.open.as_ref().map(|open| open.intent.clone()).unwrap_or_default()
     }
 
     /// Returns the span of the call.
@@ -236,7 +293,7 @@ impl<'a> Permit<'a> {
 
     /// Returns what names the call's effect, to us and to an upstream.
     pub fn effect_id(&self) -> String {
-        format!("{}-{}", self.execution.step.id.trim_start_matches("steps/"), self.call)
+        format!("{}-{}", self.execution.step.id.trim_start_matches("steps/"), self.call())
     }
 
     /// Returns what is set aside for the call.
@@ -252,10 +309,11 @@ impl<'a> Permit<'a> {
         }
         // A record of its own: the call may never have an outcome that says more than that nobody knows.
         let body = json!({ JOINED: joined });
-        let (call, context) = (Some(self.call), &self.context);
+        let (call, context) = (Some(self.call()), &self.context);
         let note = Note { kind: Kind::Label, call, context, body, payloads: Vec::new() };
         // Once for each label of a job: it costs little that nothing is known before this is.
-        self.execution.step.trail.durable(note).await.map_err(|error| unrecorded(&error))?;
+        let recorded = self.execution.step.trail.durable(note).await.map_err(|error| unrecorded(&error))?;
+        self.execution.show_labels(&Number::new(recorded.sequence.into()), &joined).await;
         self.execution.step.labels.recorded(joined);
         Ok(())
     }
@@ -310,7 +368,8 @@ impl<'a> Permit<'a> {
             }
             (span, Some(intent))
         });
-        let note = Note { kind: Kind::Outcome, call: Some(self.call), context: &self.context, body, payloads: kept };
+        let call = Some(self.call());
+        let note = Note { kind: Kind::Outcome, call, context: &self.context, body, payloads: kept };
         match self.execution.step.trail.note_now(note, span) {
             Ok(_) => (at_ms, replied),
             // The guest must not go on as if it were recorded.
@@ -331,17 +390,23 @@ impl Open {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let Some(Open { mut span, reservation, intent, acting }) = self.open.take() else { return };
-        let (status, why) = match acting {
-            true => ("unknown", "the step ended while the call was under way"),
-            false => ("not-done", "the step ended, or its journal broke, before the call was begun"),
+        let stopped = self.calling.live.stopped_by().or_else(|| self.execution.guest().stopped_by()).cloned();
+        let (status, why) = match (acting, stopped.as_deref()) {
+            (true, Some(hold)) => ("unknown", living::why(hold)),
+            (true, None) => ("unknown", "the step ended while the call was under way".into()),
+            (false, Some(hold)) => ("not-done", living::why(hold)),
+            (false, None) => ("not-done", "the step ended, or its journal broke, before the call was begun".into()),
         };
         let reservation = reservation.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Where nobody knows what was used, all that was set aside counts.
         let used = if acting { reservation.reserved() } else { Amounts::default() };
         reservation.commit(used);
-        let body = json!({ "status": status, "why": why, "used": used });
-        span.fail("abandoned", why);
-        let (call, context) = (Some(self.call), &self.context);
+        let mut body = json!({ "status": status, "why": why, "used": used });
+        if stopped.is_some() {
+            body["at_ms"] = json!(self.at_ms);
+        }
+        span.fail("abandoned", &why);
+        let (call, context) = (Some(self.call()), &self.context);
         let note = Note { kind: Kind::Outcome, call, context, body, payloads: Vec::new() };
         // If it is lost as well, it is said to be unknown once the journal takes records again.
         let _ = self.execution.step.trail.note_now(note, Some((span, Some(intent))));
@@ -351,24 +416,4 @@ impl Drop for Permit<'_> {
 /// The journal takes nothing now, so nothing is done.
 fn unrecorded(error: &JournalError) -> CallError {
     denial::unavailable("JOURNAL_UNAVAILABLE", format!("nothing is done that cannot be recorded: {error}"))
-}
-
-fn exhaustion(exhausted: &Exhausted) -> Exhaustion {
-    Exhaustion {
-        account: exhausted.account.clone(),
-        dimension: exhausted.dimension.into(),
-        limit: exhausted.limit,
-        left: exhausted.left,
-        asked: exhausted.asked,
-    }
-}
-
-impl Lifecycle {
-    /// Counts a refusal for want of budget, by the level of the account: labels are few.
-    pub fn count_exhausted(&self, exhausted: &Exhausted) {
-        // Some have the name of what they are for behind it.
-        let level = exhausted.account.split(' ').next().unwrap_or_default();
-        let level = ["tenant", "job", "step"].into_iter().find(|known| *known == level).unwrap_or("tool");
-        self.telemetry().meters().budget_exhausted(exhausted.dimension, level);
-    }
 }

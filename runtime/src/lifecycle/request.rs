@@ -1,10 +1,17 @@
 //! What a caller asks for, and whether it can be asked.
 
-use super::{execution::unix_ms, grant::Narrowing, step::RunError};
+use serde_json::{Value, json};
+
+use super::{
+    execution::unix_ms,
+    grant::Narrowing,
+    step::{Accepted, RunError},
+};
 use crate::{
     config::{AskedBudget, AskedLimits},
+    journal::Payload,
     manifest::Manifest,
-    step::{BadName, FIXED, Name, Origin},
+    step::{BadName, FIXED, Mount, Name, Origin},
     store::random_seed,
     telemetry::Context,
 };
@@ -111,4 +118,39 @@ pub fn check_sizes(request: &StepRequest, input_bytes: u64) -> Result<(), RunErr
         return field("args", "has a text that holds a NUL".into());
     }
     Ok(())
+}
+
+/// Returns what the caller gives the step, to be kept with its record.
+pub fn given(request: &StepRequest) -> Vec<Payload> {
+    let mut payloads = Vec::new();
+    if !request.input.is_empty() {
+        payloads.push(Payload { bytes: request.input.clone(), media_type: request.content_type.clone() });
+    }
+    if !request.args.is_empty() || !request.env.is_empty() {
+        // Of the environment only the names: the values may be secrets.
+        let env: Vec<_> = request.env.iter().map(|(name, _)| name).collect();
+        let args = json!({ "args": request.args, "env": env });
+        payloads.push(Payload { bytes: args.to_string().into_bytes(), media_type: "application/json".into() });
+    }
+    payloads
+}
+
+/// Returns what the record of an accepted step says.
+pub fn accepted_record(
+    request: &StepRequest,
+    accepted: &Accepted,
+    mounts: &[Mount],
+    decision: Value,
+    engine: &str,
+) -> Value {
+    let mounts: Vec<_> =
+        mounts.iter().map(|mount| json!({ "path": mount.guest_path, "writable": mount.writable.is_some() })).collect();
+    json!({
+        "caller": request.caller, "component": accepted.component.to_string(), "agent": accepted.agent,
+        "engine": engine, "workspace": request.workspace, "mounts": mounts, "args": request.args.len(),
+        "env": request.env.len(),
+        "narrow": request.narrow.as_ref().map(|narrow| json!({ "tools": narrow.tools, "spaces": narrow.spaces, "egress": narrow.egress })),
+        "limits": accepted.limits, "budget": accepted.budget, "decision": decision,
+        "seed": accepted.origin.seed_hex(), "start_ms": accepted.origin.start_ms,
+    })
 }

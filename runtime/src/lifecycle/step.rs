@@ -20,13 +20,15 @@ use super::{
     grant::{Grant, narrowed_budget, narrowed_limits},
     jobs::JobHold,
     labels::JOINED,
-    request::{StepRequest, check_narrowing, check_sizes, optional_name, origin},
+    living::Identity,
+    request::{StepRequest, accepted_record, check_narrowing, check_sizes, given, optional_name, origin},
     trail::{self, Note, Trail},
 };
 use crate::{
     budget::{Account, Amounts, Exhausted},
     config::Mode,
-    journal::{JournalError, Kind, Payload},
+    control::Hold,
+    journal::{JournalError, Kind},
     manifest::Manifest,
     policy::{BudgetLeft, Question, Surroundings},
     step::{
@@ -83,6 +85,8 @@ pub enum RunError {
     Limit(#[from] BadLimit),
     #[error("`input` has {bytes} bytes; the limit `input_bytes` is {max}: put larger data into a workspace")]
     InputTooLarge { bytes: usize, max: u64 },
+    #[error("{} holds `{}`, {}: {}", .0.action, .0.scope, .0.id, .0.reason)]
+    Held(Arc<Hold>),
     #[error("{}", .0.message)]
     Denied(Denial),
     #[error(transparent)]
@@ -121,6 +125,20 @@ impl Lifecycle {
         }
         let id = format!("steps/{}", random_id());
         let trail = self.trail(&tenant, &id, job.as_ref(), subject.agent.as_deref());
+        // Listed before it is asked whether it is held: whoever imposes a hold meanwhile finds it.
+        let life = self.living().begin(
+            Identity {
+                tenant: tenant.name.clone(),
+                job: job.clone(),
+                agent: manifest.map(|manifest| (manifest.name.clone(), manifest.version.clone())),
+                component: subject.component.digest,
+                caller: request.caller.clone(),
+                step: id.clone(),
+                tool: false,
+            },
+            None,
+        );
+        self.check_held(&life.guest.subject())?;
         let decision = self.authorize_step(&request, &subject, &id, &trail).await?;
         let home = self.home(&tenant.name, job.as_ref());
         let tracked = self.0.running.token();
@@ -129,7 +147,12 @@ impl Lifecycle {
         self.ensure_artifact(subject.component.digest).await.map_err(RunError::Compile)?;
         let queued = Instant::now();
         let memory = self.memory_at_once(&limits, manifest);
-        let slot = self.admit(&tenant.name, job.as_ref(), memory).await?;
+        let slot = tokio::select! {
+            biased;
+            hold = life.guest.stopped() => return Err(RunError::Held(hold)),
+            slot = self.admit(&tenant.name, job.as_ref(), memory) => slot?,
+        };
+        self.check_held(&life.guest.subject())?; // it may have waited
         self.telemetry().meters().step_queued(queued.elapsed());
         let (account, hold) = self.step_account(&tenant, job.as_ref(), budget).await?;
         let own = Amounts { fuel: limits.fuel, wall_ms: limits.timeout_ms, ..Amounts::default() };
@@ -162,8 +185,8 @@ impl Lifecycle {
         }
         let payloads = given(&request);
         let live = self.live(&id);
-        trail.note(Note { kind: Kind::Step, call: None, context: span.context(), body, payloads }).await?;
-        labels.recorded(joined);
+        let record = trail.note(Note { kind: Kind::Step, call: None, context: span.context(), body, payloads }).await?;
+        labels.recorded(joined.clone());
         let held = Arc::new((slot, lease));
         let (said, heard) = mpsc::channel(SAID_MAX);
         let grant = Grant::of_step(&self.config().ceiling, manifest, request.narrow.as_ref());
@@ -192,8 +215,10 @@ impl Lifecycle {
             started,
             deadline: started + Duration::from_millis(limits.timeout_ms),
             context: span.context().clone(),
+            life,
         };
         let spec = spec(&subject.component, request, mounts, limits, origin);
+        execution.show_labels(&record, &joined).await;
         // Whoever hangs up now, or finds no worker, leaves a step that is on record and never started.
         let unstarted = Unstarted::new(&execution, live);
         let mut running = self.workers().run(&home, spec, Box::new(held)).await?;
@@ -354,40 +379,6 @@ pub fn outcome_in_words(outcome: &Outcome) -> String {
         Some(failure) => format!("{}: {}", failure.code, failure.message),
         None => outcome.word().into(),
     }
-}
-
-/// Returns what the caller gives the step, to be kept with its record.
-fn given(request: &StepRequest) -> Vec<Payload> {
-    let mut payloads = Vec::new();
-    if !request.input.is_empty() {
-        payloads.push(Payload { bytes: request.input.clone(), media_type: request.content_type.clone() });
-    }
-    if !request.args.is_empty() || !request.env.is_empty() {
-        // Of the environment only the names: the values may be secrets.
-        let env: Vec<_> = request.env.iter().map(|(name, _)| name).collect();
-        let args = json!({ "args": request.args, "env": env });
-        payloads.push(Payload { bytes: args.to_string().into_bytes(), media_type: "application/json".into() });
-    }
-    payloads
-}
-
-fn accepted_record(
-    request: &StepRequest,
-    accepted: &Accepted,
-    mounts: &[Mount],
-    decision: Value,
-    engine: &str,
-) -> Value {
-    let mounts: Vec<_> =
-        mounts.iter().map(|mount| json!({ "path": mount.guest_path, "writable": mount.writable.is_some() })).collect();
-    json!({
-        "caller": request.caller, "component": accepted.component.to_string(), "agent": accepted.agent,
-        "engine": engine, "workspace": request.workspace, "mounts": mounts, "args": request.args.len(),
-        "env": request.env.len(),
-        "narrow": request.narrow.as_ref().map(|narrow| json!({ "tools": narrow.tools, "spaces": narrow.spaces, "egress": narrow.egress })),
-        "limits": accepted.limits, "budget": accepted.budget, "decision": decision,
-        "seed": accepted.origin.seed_hex(), "start_ms": accepted.origin.start_ms,
-    })
 }
 
 fn spec(

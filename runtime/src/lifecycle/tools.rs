@@ -15,6 +15,7 @@ use super::{
     execution::Execution,
     gate::Permit,
     grant::Lack,
+    living::Identity,
 };
 use crate::{
     budget::{Account, Amounts},
@@ -229,6 +230,10 @@ async fn run(
         started,
         deadline: started + Duration::from_millis(limits.timeout_ms),
         context: permit.context().clone(),
+        life: lifecycle.living().begin(
+            Identity { component: tool.tool.component, tool: true, ..execution.guest().identity.clone() },
+            Some(execution.guest()),
+        ),
     };
     let spec = StepSpec {
         component: tool.tool.component,

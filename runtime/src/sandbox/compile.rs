@@ -35,8 +35,8 @@ pub fn compile(
     Ok((inspection, artifact))
 }
 
-/// Returns the component in `bytes`, adapted if it is a WASI 0.1 core module, and what it is.
-fn inspect(bytes: Vec<u8>) -> Result<(Vec<u8>, Inspection), Refusal> {
+/// Returns the component in `bytes`, adapted if it is a WASI 0.1 core module, and what it is. Compiles nothing.
+pub fn inspect(bytes: Vec<u8>) -> Result<(Vec<u8>, Inspection), Refusal> {
     if !bytes.starts_with(b"\0asm") {
         return Err(Refusal::NotWasm);
     }

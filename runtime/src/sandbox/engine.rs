@@ -2,7 +2,10 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, VariableOperatorCost,
+    WasmFeatures,
+};
 
 use crate::step::FIXED;
 
@@ -14,6 +17,22 @@ const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 
 /// What stays resident of a slot between two steps: giving less back costs less than mapping it again.
 const KEEP_RESIDENT_BYTES: usize = 512 << 10;
+
+/// What an instruction costs that works on many at once, beside the unit that each costs. It is charged, and there is a
+/// yield, before it begins.
+const BULK: VariableOperatorCost = VariableOperatorCost {
+    memory_copy_per_byte: 1,
+    memory_fill_per_byte: 1,
+    memory_init_per_byte: 1,
+    // A system call, and later a fault for each page of the machine.
+    memory_grow_per_page: 255,
+    table_copy_per_element: 1,
+    table_fill_per_element: 1,
+    table_init_per_element: 1,
+    table_grow_per_element: 1,
+    // Those on arrays are of no language that is accepted here.
+    ..VariableOperatorCost::new()
+};
 
 /// Returns the engine that runs up to `slots` steps at once, each with memories of up to `memory_bytes_max`.
 pub fn worker_engine(slots: u32, memory_bytes_max: u64) -> wasmtime::Result<Engine> {
@@ -61,6 +80,7 @@ pub fn configuration() -> Config {
     config
         // Fuel is the one meter: its yields are also where deadlines and cancellation take effect.
         .consume_fuel(true)
+        .operator_cost(OperatorCost { variable: BULK, ..OperatorCost::new() })
         .epoch_interruption(false)
         .max_wasm_stack(FIXED.stack_bytes as usize)
         .async_stack_size(FIXED.stack_bytes as usize + (1 << 20))

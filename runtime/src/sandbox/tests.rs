@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::{net::UnixStream, sync::Semaphore};
 use wasmtime::ResourceLimiter as _;
 
-use super::{Ways, run::store, worker_engine};
+use super::{Ways, limiter::Limiter, run::store, worker_engine};
 use crate::{
     host::{Gate, Outlet, Trees},
     step::{Digest, FIXED, Origin, StepLimits, StepSpec, Task},
@@ -16,7 +16,7 @@ use crate::{
 
 const LIMITS: StepLimits = StepLimits {
     fuel: 123_456_789,
-    memory_bytes: 64 << 16,
+    memory_bytes: 7 << 16,
     timeout_ms: 1_000,
     output_bytes: 10,
     stdio_bytes: 20,
@@ -52,9 +52,11 @@ async fn a_steps_store_holds_the_limits_that_are_documented() {
     assert_eq!(limiter.tables() as u64, u64::from(FIXED.tables));
     let elements = FIXED.table_elements as usize;
     assert!(!limiter.table_growing(0, elements + 1, None).unwrap());
-    // All memories and tables together, to the page: the elements are 32 pages.
-    assert!(limiter.table_growing(0, elements, None).unwrap());
-    assert!(limiter.memory_growing(0, 16 << 16, None).unwrap() && limiter.memory_growing(0, 16 << 16, None).unwrap());
-    assert!(!limiter.memory_growing(16 << 16, 17 << 16, None).unwrap());
+    // Elements are memory too.
+    let mut roomy = Limiter::new(FIXED.table_elements * 8);
+    assert!(roomy.table_growing(0, elements, None).unwrap() && !roomy.table_growing(0, 1, None).unwrap());
+    // All memories together, to the page.
+    assert!(limiter.memory_growing(0, 4 << 16, None).unwrap() && limiter.memory_growing(0, 3 << 16, None).unwrap());
+    assert!(!limiter.memory_growing(3 << 16, 4 << 16, None).unwrap());
     assert_eq!(limiter.memory_peak_bytes(), LIMITS.memory_bytes);
 }

@@ -10,8 +10,8 @@ use wasmtime::{CallHook, CallHookHandler, StoreContextMut};
 
 use super::state::StepState;
 
-/// How long a guest may keep its thread with host calls.
-const STINT: Duration = Duration::from_millis(5);
+/// How long a guest may keep its thread with host calls: about as long as `FIXED.yield_fuel` takes.
+const STINT: Duration = Duration::from_micros(500);
 
 /// Stands at the way back from the host of one step.
 pub struct Turn(Mutex<Instant>);

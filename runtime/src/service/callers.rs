@@ -26,6 +26,11 @@ const TENANTS: &[&str] = &[
     "Audit/StreamRecords",
     "Components/GetComponent",
     "Components/ListComponents",
+    // Control itself asks for an operator.
+    "Control/GetHold",
+    "Control/ImposeHold",
+    "Control/LiftHold",
+    "Control/ListHolds",
     "Policies/ExplainDecision",
     "Steps/RunStep",
     "System/GetServerInfo",

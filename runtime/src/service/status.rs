@@ -1,17 +1,21 @@
 //! Every failure as a gRPC status: a code, a stable reason, and what to do about it. The one place where our errors
 //! meet the wire.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use tracing::error;
 
 use crate::{
+    control::{Hold, ImposeError},
     journal::{ExportError, JournalError, ReadError},
     lifecycle::{
-        AdmitError, CredentialError, ExplainError, ForgetError, PolicyError, PushError, RegisterError, RunError,
-        TenantError,
+        AdmitError, ControlError, CredentialError, ExplainError, ForgetError, PolicyError, PushError, RegisterError,
+        RunError, TenantError,
     },
     policy::BadPolicies,
     step::BadLimit,
@@ -107,6 +111,7 @@ pub fn run(error: RunError) -> Status {
             details.add_precondition_failure_violation("policy", "caller", &message);
             with(Code::PermissionDenied, message, details)
         }
+        RunError::Held(hold) => held(&hold, message),
         RunError::Exhausted(exhausted) => {
             let mut details = info("BUDGET_EXHAUSTED");
             details.add_quota_failure_violation(&exhausted.account, &message);
@@ -255,6 +260,28 @@ pub fn credential(error: CredentialError) -> Status {
         CredentialError::Unkept(error) => storage(error),
         CredentialError::Failed(_) => internal(&message),
     }
+}
+
+pub fn control(error: ControlError) -> Status {
+    let message = error.to_string();
+    match error {
+        ControlError::Impose(ImposeError::Full(_)) => quota("TOO_MANY_HOLDS", "holds", message),
+        ControlError::Impose(ImposeError::Bad(_)) => bad_field("FIELD_INVALID", "reason", message),
+        ControlError::Impose(ImposeError::Unkept(error)) | ControlError::Unkept(error) => storage(error),
+        ControlError::OtherHold(_) => refuse(Code::AlreadyExists, "REQUEST_ID_USED", message),
+        ControlError::NotFound(_) => refuse(Code::NotFound, "HOLD_NOT_FOUND", message),
+        ControlError::Unrecorded(error) => journal(&error),
+        ControlError::Failed(_) => internal(&message),
+    }
+}
+
+/// What holds until it is lifted is no reason to come back.
+fn held(hold: &Hold, message: String) -> Status {
+    let mut details = ErrorDetails::with_error_info("HELD", DOMAIN, [("hold".to_owned(), hold.id.clone())]);
+    let Some(until_ms) = hold.until_ms else { return with(Code::PermissionDenied, message, details) };
+    let until = UNIX_EPOCH + Duration::from_millis(until_ms);
+    details.set_retry_info(Some(until.duration_since(SystemTime::now()).unwrap_or_default()));
+    with(Code::Unavailable, message, details)
 }
 
 pub fn limit(error: BadLimit) -> Status {

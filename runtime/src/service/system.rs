@@ -27,12 +27,13 @@ impl System for Service {
                 default_value: convert::int(row.default),
                 maximum: convert::int(row.max),
             });
-        let walls = hello.walls.iter().map(|wall| {
+        let walls = self.0.walls().into_iter().map(|wall| {
             let state = match wall.state {
                 WallState::Verified => v1::wall::State::Verified,
                 WallState::Missing => v1::wall::State::Missing,
+                WallState::NotDelegated => v1::wall::State::NotDelegated,
             };
-            v1::Wall { name: wall.name.clone(), state: state.into(), detail: wall.detail.clone() }
+            v1::Wall { name: wall.name, state: state.into(), detail: wall.detail }
         });
         let mounts =
             config.mounts.iter().map(|m| v1::MountInfo { name: m.name.to_string(), read_only: m.writable.is_none() });

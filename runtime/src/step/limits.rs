@@ -129,5 +129,5 @@ pub const FIXED: Fixed = Fixed {
     request_head_bytes: 128 << 10,
     signed_body_bytes: 256 << 10,
     kept_body_bytes: 16 << 10,
-    yield_fuel: 1_000_000,
+    yield_fuel: 500_000,
 };

@@ -7,7 +7,7 @@ use std::{
 
 use opentelemetry::{
     KeyValue,
-    metrics::{Counter, Histogram, Meter, UpDownCounter},
+    metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter},
 };
 
 use super::{export::Losses, names, record::Decision};
@@ -43,6 +43,7 @@ struct Instruments {
     workers_started: Counter<u64>,
     workers_recycled: Counter<u64>,
     workers_lost: Counter<u64>,
+    wall_verified: Gauge<u64>,
     artifact_lookups: Counter<u64>,
     journal_commit_duration: Histogram<f64>,
     journal_batch: Histogram<u64>,
@@ -111,6 +112,10 @@ impl Meters {
                 names::UNIT_WORKERS,
                 "Workers that took no new steps any more, by reason",
             ),
+            wall_verified: meter
+                .u64_gauge(names::WALL_VERIFIED)
+                .with_description("Whether a wall of the worker that was started last stands, as found by attempting")
+                .build(),
             workers_lost: count(
                 names::WORKERS_LOST,
                 names::UNIT_WORKERS,
@@ -171,6 +176,14 @@ impl Meters {
     pub fn worker_started(&self) {
         let Some(on) = &self.0 else { return };
         on.workers_started.add(1, &[]);
+    }
+
+    /// Says of each wall of a worker, by name, whether it stands.
+    pub fn walls(&self, walls: impl Iterator<Item = (&'static str, bool)>) {
+        let Some(on) = &self.0 else { return };
+        for (wall, verified) in walls {
+            on.wall_verified.record(verified.into(), &[KeyValue::new(names::LABEL_WALL, wall)]);
+        }
     }
 
     /// Counts a worker that goes from one state to another, or comes, or goes.

@@ -93,6 +93,7 @@ pub const WORKERS: &str = "palisade.workers";
 pub const WORKERS_LOST: &str = "palisade.workers.lost";
 pub const WORKERS_RECYCLED: &str = "palisade.workers.recycled";
 pub const WORKERS_STARTED: &str = "palisade.workers.started";
+pub const WALL_VERIFIED: &str = "palisade.wall.verified";
 
 // Ours: labels of metrics. Their values are from closed sets, never from a caller or a guest.
 pub const LABEL_ACCOUNT: &str = "account";
@@ -104,6 +105,7 @@ pub const LABEL_POWER: &str = "power";
 pub const LABEL_REASON: &str = "reason";
 pub const LABEL_RESULT: &str = "result";
 pub const LABEL_STATE: &str = "state";
+pub const LABEL_WALL: &str = "wall";
 
 /// Units, as UCUM writes them. Braces are an annotation, which Prometheus leaves out.
 pub const UNIT_SECONDS: &str = "s";

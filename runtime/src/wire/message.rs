@@ -12,7 +12,7 @@ pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// From the daemon to a worker. `Setup` comes first and once, before the worker enters its jail.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    Setup(WorkerSetup),
+    Setup(WorkerSetup, Confinement),
     Run {
         step: u64,
         /// The step that called the tool which this is.
@@ -68,6 +68,24 @@ pub struct WorkerSetup {
     pub memory_bytes_max: u64,
     /// Bytes of the largest file that a step may write.
     pub file_bytes_max: u64,
+}
+
+/// What a jailed process has to be told of its jail.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Confinement {
+    /// The process without which it must not be.
+    pub daemon: u32,
+    /// Whom it becomes. `None`: it stays who the daemon is.
+    pub user: Option<Ids>,
+    /// The end of its cgroup's path, or why it has none.
+    pub group: Result<String, String>,
+}
+
+/// A user and its one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ids {
+    pub uid: u32,
+    pub gid: u32,
 }
 
 /// From a worker to the daemon. `Ready` comes first and once, from inside the jail; `Done` is the last of its step.
@@ -128,6 +146,8 @@ pub enum WallState {
     Verified,
     /// Not built, or the forbidden act succeeded.
     Missing,
+    /// Not built, because the host leaves it to nobody: it is built only where it is delegated.
+    NotDelegated,
 }
 
 /// From the daemon to a compiler: `Start`, then the component in chunks.
@@ -141,6 +161,7 @@ pub enum ToCompiler {
         /// Of the compiler itself.
         cpu_seconds: u64,
         memory_bytes: u64,
+        confinement: Confinement,
     },
     Chunk(Vec<u8>),
 }

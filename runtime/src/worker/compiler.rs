@@ -11,7 +11,9 @@ use tokio::{
 };
 
 use super::process::Spawner;
-use crate::wire::{self, CHUNK_BYTES_MAX, FromCompiler, Inspection, Refusal, ToCompiler, WallState, WireError};
+use crate::wire::{
+    self, CHUNK_BYTES_MAX, Confinement, FromCompiler, Inspection, Refusal, ToCompiler, WallState, WireError,
+};
 
 /// Compilations at once: each takes as many processors as there are.
 const AT_ONCE: usize = 2;
@@ -65,7 +67,8 @@ impl Compiler {
     pub async fn compile(&self, component: &Path, artifact: &Path) -> Result<Compiled, CompileError> {
         let _slot = self.slots.acquire().await.map_err(std::io::Error::other)?;
         let (process, mut socket) = self.spawner.spawn("compile").await?;
-        let talked = timeout(self.limits.timeout, self.talk(&mut socket, component, artifact)).await;
+        let talked =
+            timeout(self.limits.timeout, self.talk(&mut socket, process.confinement(), component, artifact)).await;
         let end = process.end().await;
         match talked {
             Ok(Err(Talk::Compile(error))) => Err(error),
@@ -76,7 +79,13 @@ impl Compiler {
         }
     }
 
-    async fn talk(&self, socket: &mut UnixStream, component: &Path, artifact: &Path) -> Result<Compiled, Talk> {
+    async fn talk(
+        &self,
+        socket: &mut UnixStream,
+        confinement: Confinement,
+        component: &Path,
+        artifact: &Path,
+    ) -> Result<Compiled, Talk> {
         let mut component = File::open(component).await?;
         let component_bytes = component.metadata().await?.len();
         let start = ToCompiler::Start {
@@ -86,6 +95,7 @@ impl Compiler {
             // Of processor time there is more than of time: functions compile on all processors.
             cpu_seconds: self.limits.timeout.as_secs().max(1) * 4,
             memory_bytes: self.limits.memory_bytes,
+            confinement,
         };
         socket.write_all(&wire::encode(&start)?).await.map_err(WireError::Io)?;
         let mut chunk = vec![0; CHUNK_BYTES_MAX];

@@ -43,11 +43,13 @@ pub struct Hello {
 }
 
 /// Told what becomes of workers.
-pub type Changed = Arc<dyn Fn(Change) + Send + Sync>;
+pub type Changed = Arc<dyn Fn(Change<'_>) + Send + Sync>;
 
 /// What became of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum Change<'a> {
+    /// What one found of its jail, before anybody judged that.
+    Walls(&'a [Wall]),
     Started,
     /// From one state to another; from none when it is new, to none when it is gone.
     Moved(Option<State>, Option<State>),
@@ -122,7 +124,7 @@ pub async fn start(
     changed: Changed,
 ) -> Result<Started, WorkerError> {
     let (process, mut socket) = spawner.spawn("worker").await?;
-    let setup = wire::encode(&ToWorker::Setup(setup))?;
+    let setup = wire::encode(&ToWorker::Setup(setup, process.confinement()))?;
     let ready = async {
         tokio::io::AsyncWriteExt::write_all(&mut socket, &setup).await?;
         wire::read::<FromWorker>(&mut socket).await
@@ -135,6 +137,7 @@ pub async fn start(
             return Err(WorkerError::NotReady(format!("no answer in {START_TIMEOUT:?}; {}", process.end().await)));
         }
     };
+    changed(Change::Walls(&walls));
     let missing = |wall: &&Wall| wall.state == WallState::Missing && !allow_missing.contains(&wall.name);
     let missing: Vec<_> = walls.iter().filter(missing).cloned().collect();
     if !missing.is_empty() {

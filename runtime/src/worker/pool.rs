@@ -51,6 +51,8 @@ struct Pool {
     setup_of: SetupOf,
     allow_missing: Vec<String>,
     changed: Changed,
+    /// Of the worker that was started last.
+    walls: Mutex<Vec<Wall>>,
     places: Mutex<Places>,
     next_step: AtomicU64,
     /// Cancelled: every worker ends.
@@ -119,11 +121,17 @@ impl Workers {
             setup_of,
             allow_missing,
             changed,
+            walls: Mutex::default(),
             places,
             next_step,
             stop,
             _stop: guard,
         }))
+    }
+
+    /// Returns the walls of the worker that was started last.
+    pub fn walls(&self) -> Vec<Wall> {
+        self.0.walls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts the first worker of a tenant, which is then ready for a step, and returns what it says of itself.
@@ -233,6 +241,7 @@ impl Pool {
             self.failed(tenant, Duration::ZERO, &error.to_string());
         })?;
         let worker = started.worker.clone();
+        worker.hello.walls.clone_into(&mut self.walls.lock().unwrap_or_else(PoisonError::into_inner));
         room.taken_by(worker.clone());
         let (pool, stop, tended) = (Arc::downgrade(self), self.stop.clone(), worker.clone());
         tokio::spawn(async move {

@@ -5,6 +5,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
     path::PathBuf,
     process::Stdio,
+    sync::Arc,
     thread,
 };
 
@@ -17,13 +18,32 @@ use tokio::{
     task::JoinHandle,
 };
 
+use crate::{
+    cgroups::{Group, Groups},
+    wire::{Confinement, Ids},
+};
+
 /// Bytes of a process's standard error that are kept: its last words, should it die.
 const LAST_WORDS_BYTES_MAX: usize = 8 << 10;
 
 /// Starts processes from a thread of its own that lives as long as the daemon: the parent-death signal is sent when
 /// the *thread* that forked ends, and the runtime's threads come and go.
 #[derive(Clone)]
-pub struct Spawner(mpsc::UnboundedSender<Order>);
+pub struct Spawner {
+    orders: mpsc::UnboundedSender<Order>,
+    confining: Arc<Confining>,
+}
+
+/// How processes are confined from outside.
+pub struct Confining {
+    /// Whom they become.
+    pub user: Option<Ids>,
+    /// Where they get groups, or why there are none.
+    pub groups: Result<Arc<Groups>, String>,
+    /// Bytes of memory of a worker's group and of a compiler's.
+    pub worker_bytes: u64,
+    pub compiler_bytes: u64,
+}
 
 struct Order {
     role: &'static str,
@@ -51,12 +71,16 @@ impl fmt::Display for Gone {
 /// A running process.
 pub struct Process {
     child: Child,
+    confinement: Confinement,
     last_words: JoinHandle<String>,
+    /// Removed with this, when the process is gone.
+    _group: Option<Group>,
 }
 
 impl Spawner {
-    /// Starts the thread. `program` is the binary whose `worker` and `compile` roles are started.
-    pub fn start(program: PathBuf) -> io::Result<Self> {
+    /// Starts the thread. `program` is the binary whose `worker` and `compile` roles are started; they are confined from
+    /// outside as `confining` says.
+    pub fn start(program: PathBuf, confining: Confining) -> io::Result<Self> {
         let (orders, mut queue) = mpsc::unbounded_channel::<Order>();
         let runtime = Handle::current();
         thread::Builder::new().name("spawner".into()).spawn(move || {
@@ -74,7 +98,7 @@ impl Spawner {
                 let _ = order.reply.send(child); // whoever ordered may have given up; the child is killed on drop
             }
         })?;
-        Ok(Self(orders))
+        Ok(Self { orders, confining: Arc::new(confining) })
     }
 
     /// Starts a process in `role`, and returns it and its socket.
@@ -83,10 +107,23 @@ impl Spawner {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (reply, answer) = oneshot::channel();
-        self.0.send(Order { role, socket: theirs.into(), reply }).map_err(|_| gone())?;
+        self.orders.send(Order { role, socket: theirs.into(), reply }).map_err(|_| gone())?;
         let mut child = answer.await.map_err(|_| gone())??;
         let last_words = tokio::spawn(keep_last_words(child.stderr.take()));
-        Ok((Process { child, last_words }, UnixStream::from_std(ours)?))
+        // It waits to be told what it is: so it is in its group before it does anything.
+        let group = match &self.confining.groups {
+            Ok(groups) => {
+                let worker = role == "worker";
+                let bytes = if worker { self.confining.worker_bytes } else { self.confining.compiler_bytes };
+                let group = groups.make(bytes)?;
+                group.add(child.id().unwrap_or(0))?;
+                Ok(group)
+            }
+            Err(why) => Err(why.clone()),
+        };
+        let named = group.as_ref().map(Group::name).map_err(String::clone);
+        let confinement = Confinement { daemon: std::process::id(), user: self.confining.user, group: named };
+        Ok((Process { child, confinement, last_words, _group: group.ok() }, UnixStream::from_std(ours)?))
     }
 }
 
@@ -94,6 +131,11 @@ impl Process {
     /// Returns the process id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Returns what it has to be told of its jail.
+    pub fn confinement(&self) -> Confinement {
+        self.confinement.clone()
     }
 
     /// Kills the process if it still runs, and returns why it is gone.

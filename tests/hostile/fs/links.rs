@@ -13,7 +13,7 @@ use super::{
     table::{Row, hold},
     world::World,
 };
-use crate::hostile::settings::WALLED;
+use crate::hostile::settings::GUESTS;
 
 /// A link that the host has made, and the path through it.
 struct Link {
@@ -60,9 +60,9 @@ fn links(root: &Path) -> Vec<Link> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn no_link_leads_out() {
-    for setting in WALLED {
+    for setting in GUESTS {
         let mut world = World::new(setting).await;
         let rows = planted(&world, &[""], "a");
         hold(&mut world, "FS-03", rows).await;

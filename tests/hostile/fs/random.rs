@@ -7,10 +7,7 @@ use super::{
     table::{Row, hold, said},
     world::World,
 };
-use crate::hostile::{
-    report,
-    settings::{GUESTS, WALLED},
-};
+use crate::hostile::{report, settings::GUESTS};
 
 const PIECES: &[&str] = &[
     "..",
@@ -97,12 +94,12 @@ fn plant(world: &World) {
 
 /// From `PALISADE_HOSTILE_SEED`, if it is set: whoever has an hour tries others.
 fn seed() -> u64 {
-    report::number("PALISADE_HOSTILE_SEED", 0x5eed)
+    report::number("PALISADE_HOSTILE_SEED", 0x0005_eed0_fa11)
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn no_random_path_leads_out() {
-    for setting in WALLED {
+    for setting in GUESTS {
         let mut world = World::new(setting).await;
         plant(&world);
         let mut rows = vec![control("a file inside")];
@@ -115,7 +112,7 @@ async fn no_random_path_leads_out() {
 }
 
 /// wasmtime's own resolver and the kernel's must agree: where they do not, one of them may be wrong.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_resolvers_agree_about_every_path() {
     let cases = cases(seed() + 1, 800);
     let mut answers = Vec::new();

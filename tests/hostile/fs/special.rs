@@ -20,7 +20,7 @@ use super::{
 };
 use crate::hostile::settings::WALLED;
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn what_is_no_file_is_not_opened_and_holds_nobody_up() {
     for setting in WALLED {
         let mut world = World::new(setting).await;

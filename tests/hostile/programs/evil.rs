@@ -17,7 +17,7 @@ use palisade::{
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{case::Case, denied, raw};
+use crate::{case::Case, denied, raw, threads::Threads};
 
 #[derive(Deserialize)]
 struct Input {
@@ -37,18 +37,20 @@ enum Act {
 
 /// Speaks until the daemon closes the socket. Steps run at once, each in a thread.
 pub fn work(enter: Enter) -> anyhow::Result<()> {
-    let setup = work::read_setup()?;
-    let mut prepared = None;
-    let walls = enter(&work::jail_of(&setup), &mut || prepared = Some((work::socket(), sandbox::engine_hash())))?;
-    let (socket, engine) = prepared.unwrap();
+    let (setup, confinement) = work::read_setup()?;
+    let engine = sandbox::engine_hash()?;
+    let mut started = None;
+    let mut start = || started = Some((work::socket(), Threads::start()));
+    let walls = enter(&work::jail_of(&setup, confinement), &mut || {}, &mut start)?;
+    let (socket, threads) = started.unwrap();
     let mut reader = File::from(socket?);
     let writer = Arc::new(Mutex::new(reader.try_clone()?));
-    wire::write_blocking(&mut *writer.lock().unwrap(), &FromWorker::Ready { walls, engine: engine? })?;
+    wire::write_blocking(&mut *writer.lock().unwrap(), &FromWorker::Ready { walls, engine })?;
     loop {
         match wire::read_blocking(&mut reader) {
             Ok(ToWorker::Run { step, spec, .. }) => {
                 let writer = writer.clone();
-                std::thread::spawn(move || run(step, &spec, &writer));
+                threads.run(move || run(step, &spec, &writer));
             }
             Ok(_) => {}
             Err(WireError::Closed) => return Ok(()),

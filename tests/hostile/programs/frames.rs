@@ -20,6 +20,8 @@ use palisade::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::threads::Threads;
+
 #[derive(Deserialize)]
 struct Input {
     /// What to do wrong.
@@ -39,16 +41,18 @@ struct Worker {
 
 /// Speaks until the daemon closes the socket. Steps run at once, each in a thread. `name` says how it begins.
 pub fn work(enter: Enter, name: &str) -> anyhow::Result<()> {
-    let setup = work::read_setup()?;
-    let mut prepared = None;
-    let walls = enter(&work::jail_of(&setup), &mut || prepared = Some((work::socket(), sandbox::engine_hash())))?;
-    let (socket, engine) = prepared.unwrap();
+    let (setup, confinement) = work::read_setup()?;
+    let engine = sandbox::engine_hash()?;
+    let mut started = None;
+    let mut start = || started = Some((work::socket(), Threads::start()));
+    let walls = enter(&work::jail_of(&setup, confinement), &mut || {}, &mut start)?;
+    let (socket, threads) = started.unwrap();
     let mut reader = UnixStream::from(socket?);
     let socket = Mutex::new(reader.try_clone()?);
     let (cancelled, changed, deaf) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
     let worker = Arc::new(Worker { socket, cancelled, changed, deaf });
     match name {
-        "frames" => worker.say(&FromWorker::Ready { walls, engine: engine? }),
+        "frames" => worker.say(&FromWorker::Ready { walls, engine }),
         "frames-garbage" => worker.frame(&[0xff; 100]),
         "frames-nothing" => std::process::exit(0),
         "frames-event" => worker.log(1, "before anything else"),
@@ -62,7 +66,7 @@ pub fn work(enter: Enter, name: &str) -> anyhow::Result<()> {
         match wire::read_blocking(&mut reader) {
             Ok(ToWorker::Run { step, spec, .. }) => {
                 let worker = worker.clone();
-                std::thread::spawn(move || worker.run(step, &spec));
+                threads.run(move || worker.run(step, &spec));
             }
             Ok(ToWorker::Cancel { step }) => {
                 worker.cancelled.lock().unwrap().insert(step);

@@ -11,6 +11,7 @@ mod evil;
 mod frames;
 mod missing;
 mod raw;
+mod threads;
 
 use std::process::ExitCode;
 
@@ -41,13 +42,11 @@ fn worker() -> anyhow::Result<()> {
         // The same, and the kernel's own resolver of paths is away as well: wasmtime's remains.
         Some("wasm-wall-own-resolver") => work::work(missing::jail_and_openat2),
         // Native code in the jail, in place of guests.
-        Some("os-wall") => evil::work(|jail, prepare| jail::enter(jail, prepare).map(|((), walls)| walls)),
+        Some("os-wall") => evil::work(jail::enter),
         // Native code with nothing around it: what the oracles must see.
         Some("no-wall") => evil::work(missing::jail),
         // The same in the jail, but for what it says to the daemon.
-        Some(name) if name.starts_with("frames") => {
-            frames::work(|jail, prepare| jail::enter(jail, prepare).map(|((), walls)| walls), name)
-        }
+        Some(name) if name.starts_with("frames") => frames::work(jail::enter, name),
         name => anyhow::bail!("{name:?} is no setting: this program is for the hostile tests"),
     }
 }

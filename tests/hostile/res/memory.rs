@@ -32,7 +32,7 @@ async fn refused(siege: &mut Siege, rows: Vec<(&str, String)>) {
 
 const EXHAUSTED: &[&str] = &["MEMORY_EXHAUSTED"];
 /// More than any memory can have is refused by the engine before our limit is asked.
-const BEYOND: &[&str] = &["MEMORY_EXHAUSTED", "TRAPPED"];
+const BEYOND: &[&str] = &["FUEL_EXHAUSTED", "MEMORY_EXHAUSTED", "TRAPPED"];
 const FOR_EVER: &[&str] = &["FUEL_EXHAUSTED", "TIMEOUT"];
 
 #[tokio::test]

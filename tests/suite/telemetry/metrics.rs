@@ -74,6 +74,10 @@ async fn metrics_are_the_same_for_prometheus_and_for_the_collector() {
     {
         assert_eq!(counted(&page, now, &[]), Some(value), "{now}: {page}");
     }
+    // Whether this host delegates cgroups is its own affair.
+    for wall in palisade::jail::WALLS.into_iter().filter(|wall| *wall != "cgroup") {
+        assert_eq!(counted(&page, "palisade_wall_verified", &[("wall", wall)]), Some(1.0), "{wall}: {page}");
+    }
     assert!(
         !page.contains(CANARY) && !page.contains("tester") && !page.contains("desk."),
         "labels have no names: {page}"
