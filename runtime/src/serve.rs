@@ -128,12 +128,12 @@ impl Daemon {
         let tenants = Tenants::open(&config, &data_dir, &journal)?;
 
         let spawner = spawner(&config)?;
-        let allow_missing = config.jail.allow_missing.clone();
+        let required = required_walls(&config);
         let setup = worker_setup(&config, &data_dir).map_err(ServeError::Store)?;
         let settings = worker_settings(&config);
         let changed = count_workers(&telemetry);
-        let workers = Workers::new(spawner.clone(), settings, setup, allow_missing.clone(), changed);
-        let compiler = Compiler::new(spawner, compile_limits(&config), allow_missing);
+        let workers = Workers::new(spawner.clone(), settings, setup, required.clone(), changed);
+        let compiler = Compiler::new(spawner, compile_limits(&config), required);
         let hello = first_worker(&workers, &config).await?;
         components.forget_other_engines(&hello.engine).map_err(ServeError::Store)?;
 
@@ -254,9 +254,8 @@ pub async fn probe(scratch: &Path) -> Result<Vec<crate::wire::Wall>, ServeError>
     let config = Config::default();
     let spawner = spawner(&config)?;
     // Whatever is missing is for the caller to say.
-    let all = jail::WALLS.map(String::from).to_vec();
     let setup = worker_setup(&config, &data_dir).map_err(ServeError::Store)?;
-    let workers = Workers::new(spawner, worker_settings(&config), setup, all, Arc::new(|_: Change<'_>| ()));
+    let workers = Workers::new(spawner, worker_settings(&config), setup, Vec::new(), Arc::new(|_: Change<'_>| ()));
     Ok(first_worker(&workers, &config).await?.walls)
 }
 
@@ -300,6 +299,12 @@ fn count_workers(telemetry: &Telemetry) -> Changed {
 fn verified(wall: &Wall) -> Option<(&'static str, bool)> {
     let name = jail::WALLS.into_iter().find(|name| *name == wall.name)?;
     Some((name, wall.state == WallState::Verified))
+}
+
+/// Returns the walls that the configuration does not allow to be missing.
+fn required_walls(config: &Config) -> Vec<&'static str> {
+    let allowed = |name: &&str| config.jail.allow_missing.iter().any(|allowed| allowed == name);
+    jail::WALLS.into_iter().filter(|name| !allowed(name)).collect()
 }
 
 fn worker_settings(config: &Config) -> worker::Settings {

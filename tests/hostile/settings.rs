@@ -34,8 +34,10 @@ pub enum Setting {
     FramesNothing,
     /// … with an event, …
     FramesEvent,
-    /// … with 5 MB.
+    /// … with 5 MB,
     FramesHuge,
+    /// … without a word on its walls.
+    FramesNoWalls,
 }
 
 /// The settings in which every attack must fail.
@@ -54,6 +56,7 @@ impl Setting {
             Self::FramesNothing => "frames-nothing",
             Self::FramesEvent => "frames-event",
             Self::FramesHuge => "frames-huge",
+            Self::FramesNoWalls => "frames-no-walls",
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::rule::BYTES_MAX;
 
-/// Parts of a window. What is too old leaves it part by part: it holds all of its time, and at most two parts more.
+/// Parts of a window, in whole milliseconds. What is too old leaves it part by part: the part of now comes on top.
 const SLICES: u64 = 60;
 
 /// The sum of what happened within a time, in little memory however much happens.

@@ -17,6 +17,9 @@ use crate::{
     step::Effect,
 };
 
+/// Longer than any step.
+const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// When the next call under each hold that slows calls down may be made.
 #[derive(Default)]
 pub struct Pace(Mutex<HashMap<String, Instant>>);
@@ -64,6 +67,3 @@ pub async fn clear(execution: &Execution, call: &LiveCall, effect: Effect) -> Re
         }
     }
 }
-
-/// Longer than any step.
-const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3600);

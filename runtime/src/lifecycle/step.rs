@@ -144,16 +144,20 @@ impl Lifecycle {
         let tracked = self.0.running.token();
 
         // Then it is prepared: compiled if its artifact is gone, a slot, a budget, a workspace for itself.
-        self.ensure_artifact(subject.component.digest).await.map_err(RunError::Compile)?;
-        let queued = Instant::now();
         let memory = self.memory_at_once(&limits, manifest);
+        let admitted = async {
+            self.ensure_artifact(subject.component.digest).await.map_err(RunError::Compile)?;
+            let queued = Instant::now();
+            let slot = self.admit(&tenant.name, job.as_ref(), memory).await?;
+            self.telemetry().meters().step_queued(queued.elapsed());
+            Ok::<_, RunError>(slot)
+        };
         let slot = tokio::select! {
             biased;
             hold = life.guest.stopped() => return Err(RunError::Held(hold)),
-            slot = self.admit(&tenant.name, job.as_ref(), memory) => slot?,
+            slot = admitted => slot?,
         };
         self.check_held(&life.guest.subject())?; // it may have waited
-        self.telemetry().meters().step_queued(queued.elapsed());
         let (account, hold) = self.step_account(&tenant, job.as_ref(), budget).await?;
         let own = Amounts { fuel: limits.fuel, wall_ms: limits.timeout_ms, ..Amounts::default() };
         let reservation = account.reserve(own).inspect_err(|exhausted| self.count_exhausted(exhausted))?;

@@ -19,9 +19,6 @@ use crate::{
     step::Name,
 };
 
-/// How long a stop is waited for. A worker that does not end a step that was stopped is killed well before.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// What was stopped.
 #[derive(Default)]
 pub struct Stopped {
@@ -64,28 +61,30 @@ impl Lifecycle {
         let steps = join_all(steps.into_iter().map(|guest| stopped_step(guest, started)));
         let calls = join_all(calls.into_iter().map(|(guest, call)| stopped_call(guest, call, started)));
         let (steps, calls) = tokio::join!(steps, calls);
-        Stopped { steps: steps.into_iter().flatten().collect(), calls: calls.into_iter().flatten().collect(), leases }
+        Stopped { steps, calls, leases }
     }
 }
 
-async fn stopped_step(guest: Arc<Guest>, started: Instant) -> Option<StoppedStep> {
-    timeout(PATIENCE, guest.ended()).await.ok()?;
+/// Waits until a guest runs no more, however long: nothing is said to be stopped that is not. A worker that does not end
+/// it is killed.
+async fn stopped_step(guest: Arc<Guest>, started: Instant) -> StoppedStep {
+    guest.ended().await;
     let identity = &guest.identity;
     let agent = identity.agent.as_ref().map(|(name, version)| format!("{name}@{version}"));
-    Some(StoppedStep {
+    StoppedStep {
         step: identity.step.clone(),
         tenant: identity.tenant.clone(),
         agent: agent.unwrap_or_default(),
         stop_ms: unix_ms(),
         took: started.elapsed(),
         last_effect: guest.last_effect(),
-    })
+    }
 }
 
-async fn stopped_call(guest: Arc<Guest>, call: Arc<LiveCall>, started: Instant) -> Option<StoppedCall> {
-    timeout(PATIENCE, call.ended()).await.ok()?;
+async fn stopped_call(guest: Arc<Guest>, call: Arc<LiveCall>, started: Instant) -> StoppedCall {
+    call.ended().await;
     let (step, what) = (guest.identity.step.clone(), call.what.clone());
-    Some(StoppedCall { step, call: call.call, what, took: started.elapsed() })
+    StoppedCall { step, call: call.call, what, took: started.elapsed() }
 }
 
 /// Returns what the record of a hold says of what it stopped.

@@ -1,10 +1,26 @@
-//! What a worker says of a step's end and events, looked at before it is believed.
+//! What a jailed process says of its walls, of a step's end and of events, looked at before it is believed.
 
 use super::steps::Violation;
-use crate::step::{Event, FIELD_BYTES, GUEST_STOPPED, Outcome, StepLimits};
+use crate::{
+    step::{Event, FIELD_BYTES, GUEST_STOPPED, Outcome, StepLimits},
+    wire::{Wall, WallState},
+};
 
 /// Bytes of a failure's code or message, which a worker cuts well below.
 const TEXT_BYTES_MAX: usize = 32 << 10;
+
+/// Returns those of the `required` walls that a process lacks. One of which it says nothing is as good as missing.
+pub fn lacking(required: &[&str], walls: &[Wall]) -> Vec<Wall> {
+    let lacking = required.iter().filter_map(|name| match walls.iter().find(|wall| wall.name == *name) {
+        Some(wall) if wall.state == WallState::Missing => Some(wall.clone()),
+        Some(_) => None,
+        None => {
+            let detail = "nothing was said of it".into();
+            Some(Wall { name: (*name).into(), state: WallState::Missing, detail })
+        }
+    });
+    lacking.collect()
+}
 
 /// Returns whether a step ended as no correct guest makes one end: the engine did not take what it had made itself, or
 /// stopped the guest for what is no trap, no limit and no misuse of a resource. Neither shows that a guest broke out;

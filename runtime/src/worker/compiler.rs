@@ -10,10 +10,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::process::Spawner;
-use crate::wire::{
-    self, CHUNK_BYTES_MAX, Confinement, FromCompiler, Inspection, Refusal, ToCompiler, WallState, WireError,
-};
+use super::{checks::lacking, process::Spawner};
+use crate::wire::{self, CHUNK_BYTES_MAX, Confinement, FromCompiler, Inspection, Refusal, ToCompiler, WireError};
 
 /// Compilations at once: each takes as many processors as there are.
 const AT_ONCE: usize = 2;
@@ -32,7 +30,8 @@ pub struct CompileLimits {
 pub struct Compiler {
     spawner: Spawner,
     limits: CompileLimits,
-    allow_missing: Vec<String>,
+    /// Walls without which nothing is compiled.
+    required: Vec<&'static str>,
     slots: Semaphore,
 }
 
@@ -59,8 +58,8 @@ pub enum CompileError {
 
 impl Compiler {
     /// Returns a compiler.
-    pub fn new(spawner: Spawner, limits: CompileLimits, allow_missing: Vec<String>) -> Self {
-        Self { spawner, limits, allow_missing, slots: Semaphore::new(AT_ONCE) }
+    pub fn new(spawner: Spawner, limits: CompileLimits, required: Vec<&'static str>) -> Self {
+        Self { spawner, limits, required, slots: Semaphore::new(AT_ONCE) }
     }
 
     /// Compiles the component in `component` and writes its artifact to `artifact`, which is durable on return.
@@ -112,8 +111,7 @@ impl Compiler {
             FromCompiler::Refused(refusal) => return Err(CompileError::Refused(refusal).into()),
             _ => return Err(CompileError::Violation("it spoke out of turn".into()).into()),
         };
-        let missing = |wall: &&wire::Wall| wall.state == WallState::Missing && !self.allow_missing.contains(&wall.name);
-        if let Some(wall) = walls.iter().find(missing) {
+        if let Some(wall) = lacking(&self.required, &walls).first() {
             return Err(CompileError::Violation(format!("its jail lacks `{}`: {}", wall.name, wall.detail)).into());
         }
         let mut artifact = File::create(artifact).await?;

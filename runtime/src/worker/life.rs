@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
+    checks::lacking,
     pool::WorkerError,
     process::{Process, Spawner},
     running::Running,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     step::Name,
-    wire::{self, FromWorker, Outbox, ToWorker, Wall, WallState, WireError, WorkerSetup},
+    wire::{self, FromWorker, Outbox, ToWorker, Wall, WireError, WorkerSetup},
 };
 
 /// How long a worker may take to set itself up.
@@ -119,7 +120,7 @@ pub async fn start(
     spawner: &Spawner,
     tenant: Name,
     setup: WorkerSetup,
-    allow_missing: &[String],
+    required: &[&'static str],
     wear: &Wear,
     changed: Changed,
 ) -> Result<Started, WorkerError> {
@@ -138,8 +139,7 @@ pub async fn start(
         }
     };
     changed(Change::Walls(&walls));
-    let missing = |wall: &&Wall| wall.state == WallState::Missing && !allow_missing.contains(&wall.name);
-    let missing: Vec<_> = walls.iter().filter(missing).cloned().collect();
+    let missing = lacking(required, &walls);
     if !missing.is_empty() {
         process.end().await;
         return Err(WorkerError::WallsMissing(missing));

@@ -49,7 +49,8 @@ struct Pool {
     spawner: Spawner,
     settings: Settings,
     setup_of: SetupOf,
-    allow_missing: Vec<String>,
+    /// Walls without which there is no worker.
+    required: Vec<&'static str>,
     changed: Changed,
     /// Of the worker that was started last.
     walls: Mutex<Vec<Wall>>,
@@ -110,7 +111,7 @@ impl Workers {
         spawner: Spawner,
         settings: Settings,
         setup_of: SetupOf,
-        allow_missing: Vec<String>,
+        required: Vec<&'static str>,
         changed: Changed,
     ) -> Self {
         let stop = CancellationToken::new();
@@ -119,7 +120,7 @@ impl Workers {
             spawner,
             settings,
             setup_of,
-            allow_missing,
+            required,
             changed,
             walls: Mutex::default(),
             places,
@@ -236,7 +237,7 @@ impl Pool {
     async fn start_in(self: &Arc<Self>, room: Room, tenant: &Name) -> Result<Arc<Worker>, WorkerError> {
         let (setup, wear) = ((self.setup_of)(tenant), self.settings.wear);
         let started =
-            life::start(&self.spawner, tenant.clone(), setup, &self.allow_missing, &wear, self.changed.clone()).await;
+            life::start(&self.spawner, tenant.clone(), setup, &self.required, &wear, self.changed.clone()).await;
         let started = started.inspect_err(|error| {
             self.failed(tenant, Duration::ZERO, &error.to_string());
         })?;

@@ -1,5 +1,7 @@
 //! The matrix of acts: everything that can be done with one path.
 
+use std::fmt::Display;
+
 use serde_json::{Value, json};
 
 use super::table::Row;
@@ -31,7 +33,7 @@ const NAMES: &[&str] = &["read-link", "unlink", "remove-directory", "make-direct
 
 /// Returns the matrix for a path: each act's name and case. `number` makes second names unique; `from` is a file that may
 /// be moved or linked.
-pub fn matrix(at: &str, path: &str, from: &str, number: usize) -> Vec<(String, Value)> {
+pub fn matrix(at: &str, path: &str, from: &str, number: impl Display) -> Vec<(String, Value)> {
     let one = |act: &str, follow: bool| json!({ "act": act, "at": at, "path": path, "follow": follow, "time": [7, 7] });
     let mut all = Vec::new();
     for act in ONE {
@@ -51,6 +53,18 @@ pub fn matrix(at: &str, path: &str, from: &str, number: usize) -> Vec<(String, V
     all.push(("rename to".into(), two("rename", ("/rw", from), (at, path), false)));
     all.push(("rename from".into(), two("rename", (at, path), ("/rw", &got("moved")), false)));
     all
+}
+
+/// Returns the matrix with `@` in its paths, to be replaced by a directory of each row's own: some acts take away what
+/// they act on.
+pub fn rows_in(at: &str, path: &str, dir: impl Fn(usize) -> String) -> Vec<(String, String, Value)> {
+    let all = matrix(at, &format!("@/{path}"), "@/from", "@").into_iter().enumerate();
+    all.map(|(number, (act, case))| {
+        let dir = dir(number);
+        let case = case.to_string().replace('@', &dir);
+        (dir, act, serde_json::from_str(&case).unwrap())
+    })
+    .collect()
 }
 
 /// What only looks: for paths of this machine that are not a test's to change.

@@ -102,7 +102,7 @@ fn program() -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_descriptor_is_more_than_it_was_opened_for() {
     let program = program();
     for setting in GUESTS {
@@ -129,16 +129,18 @@ async fn no_descriptor_is_more_than_it_was_opened_for() {
         assert!(wrong.is_empty(), "{setting:?}:\n{}", wrong.join("\n"));
         let held = fs::read_dir(world.writable("rw")).unwrap().count();
         assert!(held <= 4, "{setting:?}: a name that is none was made: {held} entries");
+        // Once more, in a worker that has done it before: after a trap there may be a new one.
         let input = vec![b'a' + ROWS.iter().position(|(name, ..)| name.contains("renumbers")).unwrap() as u8];
         let mounts = vec![MountUse { mount: "rw".into(), path: "/rw".into(), read_only: false }];
         let request = v1::RunStepRequest { component, input, mounts, ..Default::default() };
-        // The worker of the rows may have been ended for one of them: this one has run something.
         world.run(request.clone()).await;
-        let (descriptors, before) = (descriptors(&world), resident(&world));
+        let before = (descriptors(&world), resident(&world));
         world.run(request).await;
-        let grown = resident(&world).saturating_sub(before);
-        assert!(grown < 64 << 20, "{setting:?}: the worker grew by {} MiB", grown >> 20);
-        assert_eq!(self::descriptors(&world), descriptors, "{setting:?}: descriptors of the worker");
+        let grown = resident(&world).saturating_sub(before.1);
+        assert!(grown < 64 << 20, "{setting:?}: the workers grew by {} MiB", grown >> 20);
+        // A spare worker has about a dozen.
+        let more = descriptors(&world).saturating_sub(before.0);
+        assert!(before.0 > 0 && more < 32, "{setting:?}: {more} more descriptors than {}", before.0);
         world.must_be_clean();
     }
 }

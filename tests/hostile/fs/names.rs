@@ -13,7 +13,7 @@ use super::{
     table::{Row, hold},
     world::World,
 };
-use crate::hostile::settings::GUESTS;
+use crate::hostile::settings::WALLED;
 
 /// Names that a file can have.
 const LEGAL: &[&str] = &[
@@ -53,9 +53,9 @@ const LEGAL: &[&str] = &[
     "{}",
 ];
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_is_what_it_is_or_no_name_at_all_and_no_time_is_too_long() {
-    for setting in GUESTS {
+    for setting in WALLED {
         let mut world = World::new(setting).await;
         world.plant("names", |_| {});
         let rows = names();

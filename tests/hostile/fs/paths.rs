@@ -7,11 +7,11 @@ use super::{
     table::{Row, hold},
     world::World,
 };
-use crate::hostile::settings::GUESTS;
+use crate::hostile::settings::WALLED;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_path_leads_up_or_to_the_root() {
-    for setting in GUESTS {
+    for setting in WALLED {
         let mut world = World::new(setting).await;
         world.plant("from", |path| fs::write(path.join("file"), "inside").unwrap());
         let rows = up();

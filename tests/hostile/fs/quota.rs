@@ -1,21 +1,29 @@
 //! Guests that fill a disk, and directories that are too long to be read.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
-use serde_json::json;
+use palisade_proto::v1::{self, step_result::Outcome};
+use serde_json::{Value, json};
 
 use super::{
     cases::control,
+    descriptors::resident,
     table::{Row, hold},
     world::World,
 };
-use crate::hostile::settings::GUESTS;
+use crate::{
+    harness::seconds,
+    hostile::{report, settings::GUESTS},
+};
 
 const BYTES: u64 = 100_000;
 const ENTRIES: u64 = 300;
 
 /// FS-12: whatever a guest tries, no more is on the disk afterwards than its quota. The jail knows no quota: guests only.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_guest_never_has_more_on_the_disk_than_its_quota() {
     for setting in GUESTS {
         let mut world = World::with_room(setting, (BYTES, ENTRIES)).await;
@@ -79,4 +87,51 @@ fn used(world: &World) -> (u64, u64) {
         }
     }
     (bytes, entries)
+}
+
+/// Entries of a directory that somebody else has filled.
+const MANY: usize = 40_000;
+
+/// FS-13: a directory that is too long costs its reader, within what the reader may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_too_long_is_read_within_bounds() {
+    for setting in GUESTS {
+        let mut world = World::new(setting).await;
+        world.plant("many", |at| {
+            for number in 0..MANY {
+                fs::write(at.join(format!("{number:0>60}")), "").unwrap();
+            }
+        });
+        world.plant("moving", |at| {
+            (0..500).for_each(|number| fs::write(at.join(format!("{number:0>20}")), "").unwrap());
+        });
+        let began = Instant::now();
+        let before = resident(&world);
+        let list = |act: Value| world.request(json!([act]));
+        let limited = |acts| v1::RunStepRequest {
+            limits: Some(v1::StepLimits { timeout: seconds(20), ..Default::default() }),
+            ..list(acts)
+        };
+        for act in [
+            json!({ "list": "/rw/many" }),
+            json!({ "hoard-listings": { "directory": "/rw/many", "count": 20 } }),
+            json!({ "list-for-ever": "/rw/many" }),
+        ] {
+            let request = v1::RunStepRequest {
+                limits: Some(v1::StepLimits { timeout: seconds(2), ..Default::default() }),
+                ..limited(act.clone())
+            };
+            let ran = world.daemon.run(request).await.unwrap();
+            let ended = matches!(ran.outcome(), Outcome::Succeeded | Outcome::LimitExceeded);
+            assert!(ended, "{setting:?} {act}: {:?}", ran.result.failure);
+        }
+        let grown = resident(&world).saturating_sub(before);
+        assert!(grown < 256 << 20, "{setting:?}: the worker grew by {} MiB", grown >> 20);
+        let ran = world.daemon.run(limited(json!({ "list-while-changing": "/rw/moving" }))).await.unwrap();
+        assert_eq!(ran.outcome(), Outcome::Succeeded, "{setting:?}: {:?}", ran.result.failure);
+        world.heard(&ran);
+        report::held_in(setting.name(), "FS-13", 4, 4, began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(60));
+        world.must_be_clean();
+    }
 }

@@ -26,7 +26,7 @@ fn attempts() -> u64 {
 const PATHS: [&str; 6] =
     ["race/d/secret", "race/d/", "race/d/dir/secret", "race/d/../d/secret", "race/d/made", "race/d"];
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_name_that_changes_meanwhile_leads_out() {
     for setting in WALLED {
         let mut world = World::new(setting).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{table::said, world::World};
 use crate::hostile::{report, settings::Setting};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_jail_answers_no_system_call_that_it_does_not_need() {
     let mut world = World::new(Setting::OsWall).await;
     let began = Instant::now();

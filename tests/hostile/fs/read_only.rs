@@ -9,7 +9,7 @@ use super::{
 };
 use crate::hostile::settings::{GUESTS, Setting, WALLED};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_mount_stays_as_it_is_whatever_is_linked_moved_or_cut() {
     for setting in WALLED {
         let mut world = World::new(setting).await;
@@ -80,7 +80,7 @@ fn below_the_mount(setting: Setting) -> Vec<Row> {
 }
 
 /// The same directory twice, once to be read only: what tells them apart is the WASI wall alone.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_is_mounted_twice_is_read_only_where_it_says_so() {
     for setting in GUESTS {
         let world = World::new(setting).await;

@@ -16,7 +16,7 @@ use crate::hostile::{
 const STEPS: usize = 1_000;
 
 /// Steps at once, so that each slot is used again while its neighbours are busy.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 /// A program that leaves a mark in all of its memory and of its table, and fails if it finds anything there before.
 const MARKS: &str = r#"(module
@@ -42,7 +42,7 @@ const MARKS: &str = r#"(module
             (local.set $at (i32.add (local.get $at) (i32.const 1)))
             (br_if $look (i32.lt_u (local.get $at) (i32.const 1024))))))"#;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_step_finds_no_memory_and_no_table_of_an_earlier_one() {
     let world = World::new(Setting::BothWalls).await;
     let component = world.daemon.push(&wat::parse_str(MARKS).unwrap()).await.unwrap().name;
@@ -59,7 +59,7 @@ async fn a_step_finds_no_memory_and_no_table_of_an_earlier_one() {
     world.must_be_clean();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_step_finds_no_file_and_no_block_of_an_earlier_one() {
     for setting in WALLED {
         let world = World::new(setting).await;

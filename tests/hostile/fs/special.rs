@@ -14,13 +14,13 @@ use nix::{
 };
 
 use super::{
-    cases::{control, follows, matrix},
+    cases::{control, follows, rows_in},
     table::{Row, hold},
     world::World,
 };
 use crate::hostile::settings::WALLED;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_file_is_not_opened_and_holds_nobody_up() {
     for setting in WALLED {
         let mut world = World::new(setting).await;
@@ -29,11 +29,9 @@ async fn what_is_no_file_is_not_opened_and_holds_nobody_up() {
         let mut number = 0;
         for kind in ["fifo", "socket", "zero", "null", "disk", "link to a fifo", "link to a device"] {
             for suffix in ["", "/"] {
-                for index in 0..matrix("/rw", "", "", 0).len() {
+                let first = number;
+                for (dir, act, case) in rows_in("/rw", &format!("it{suffix}"), |n| format!("s{}", first + n)) {
                     number += 1;
-                    let dir = format!("s{number}");
-                    let (act, case) =
-                        matrix("/rw", &format!("{dir}/it{suffix}"), &format!("{dir}/from"), number).swap_remove(index);
                     let mut made = Ok(());
                     world.plant(&dir, |at| {
                         fs::write(at.join("from"), "inside").unwrap();

@@ -100,7 +100,7 @@ pub fn said(outcome: &str) -> Vec<String> {
 }
 
 /// The oracle itself: with no wall at all, it must see what it looks for, or its silence is worth nothing.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn where_there_is_no_wall_every_oracle_sees_it() {
     let mut world = World::new(Setting::NoWall).await;
     let told = async |world: &mut World, case: Value| {

@@ -136,7 +136,8 @@ impl World {
         let lost = ["its process died", "it broke the rules", "it did not end a step in time"];
         wrong.extend(lost.iter().filter(|why| log.contains(*why)).map(|why| format!("a worker was lost: {why}")));
         let writable = ["rw", "other"].map(|mount| files(&self.writable(mount))).concat();
-        for path in writable {
+        let shortest = self.secrets.iter().map(|secret| secret.len() as u64).min().unwrap();
+        for path in writable.into_iter().filter(|path| fs::metadata(path).unwrap().len() >= shortest) {
             // No wall may be in the way of the one who looks.
             let bytes = fs::read(&path).unwrap();
             if self.secrets.iter().any(|secret| memmem::find(&bytes, secret.as_bytes()).is_some()) {
@@ -165,19 +166,14 @@ impl World {
 }
 
 fn files(path: &Path) -> Vec<PathBuf> {
-    let all = tree_of_files(path);
-    all.into_iter().filter(|path| fs::symlink_metadata(path).is_ok_and(|data| data.is_file())).collect()
-}
-
-fn tree_of_files(path: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![path.to_owned()];
     while let Some(path) = waiting.pop() {
         for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => waiting.push(entry.path()),
-                Ok(_) => found.push(entry.path()),
-                Err(_) => {}
+                Ok(kind) if kind.is_file() => found.push(entry.path()),
+                Ok(_) | Err(_) => {}
             }
         }
     }

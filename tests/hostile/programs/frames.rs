@@ -53,6 +53,7 @@ pub fn work(enter: Enter, name: &str) -> anyhow::Result<()> {
     let worker = Arc::new(Worker { socket, cancelled, changed, deaf });
     match name {
         "frames" => worker.say(&FromWorker::Ready { walls, engine }),
+        "frames-no-walls" => worker.say(&FromWorker::Ready { walls: Vec::new(), engine }),
         "frames-garbage" => worker.frame(&[0xff; 100]),
         "frames-nothing" => std::process::exit(0),
         "frames-event" => worker.log(1, "before anything else"),
