@@ -35,6 +35,11 @@ use failure::Failure;
 
 /// Runs a command and returns how the process ends.
 pub fn run(command: Command, common: Common) -> ExitCode {
+    if let Command::Serve(_) = command
+        && let Err(failure) = serve::restrict()
+    {
+        return failure.report();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::other(error).report(),

@@ -36,6 +36,15 @@ pub const WALLS: [&str; 13] = [
 /// Linux that is new enough can build the others, and there is no going on without them.
 pub const WAIVABLE: [&str; 4] = ["user-namespace", "network-namespace", "mount-namespace", "ids"];
 
+/// Leaves this thread, and those that it will start, the system calls of a daemon, and attempts others. Returns what was
+/// not denied.
+pub fn restrict_daemon() -> Result<(), String> {
+    syscalls::restrict_daemon().map_err(|why| format!("no filter of system calls for the daemon: {why}"))?;
+    attempt::calls::denied_to_daemon()
+        .map(drop)
+        .map_err(|why| format!("the daemon's filter of system calls does not hold: {why}"))
+}
+
 /// Keeps what this process holds out of core files, and from other processes of its user. For the daemon, which is in no
 /// jail and holds credentials.
 pub fn keep_memory_private() -> std::io::Result<()> {

@@ -25,6 +25,7 @@ pub mod policy;
 pub mod sandbox;
 pub mod serve;
 pub mod service;
+pub mod spawn;
 pub mod step;
 pub mod store;
 pub mod telemetry;

@@ -100,8 +100,6 @@ pub enum ServeError {
     Egress(#[from] egress::StartError),
     #[error(transparent)]
     Credential(#[from] BadCredential),
-    #[error("cannot start a thread: {0}")]
-    Spawner(io::Error),
     #[error("the server broke: {0}")]
     Server(String),
 }
@@ -357,7 +355,7 @@ fn spawner(config: &Config) -> Result<Spawner, ServeError> {
         worker_bytes: config.limits.node_memory_bytes.saturating_add(1 << 30),
         compiler_bytes: config.limits.compile_memory_bytes,
     };
-    Spawner::start(PROGRAM.into(), confining).map_err(ServeError::Spawner)
+    Ok(Spawner::new(PROGRAM.into(), confining))
 }
 
 /// Returns what a tenant's workers may reach: of the workspaces its own. What is nobody's reaches none.

@@ -5,6 +5,7 @@ mod cancels;
 mod compute;
 mod handles;
 mod memory;
+mod neighbours;
 mod recursion;
 mod residue;
 mod storms;

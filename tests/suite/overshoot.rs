@@ -1,11 +1,41 @@
 //! How far a step can go beyond its limits, however it tries.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
-use palisade_proto::v1::{self, step_result::Outcome};
+use futures::{StreamExt as _, stream};
+use palisade_proto::v1::{self, step_event::Kind, step_result::Outcome};
 use serde_json::json;
 
-use crate::harness::{Daemon, limited, probe};
+use crate::harness::{Daemon, limited, probe, seconds};
+
+/// How late a deadline may take effect, but for what the machine itself takes to let anybody run meanwhile.
+const LATE: Duration = Duration::from_millis(50);
+
+/// A command that fills so much memory, again and again: one instruction each time.
+fn filling(mib: u32) -> Vec<u8> {
+    let (pages, bytes) = (mib * 16, mib << 20);
+    let text = format!(
+        r#"(component
+          (core module $m
+            (memory (export "memory") {pages})
+            (func (export "run") (result i32)
+              (loop (memory.fill (i32.const 0) (i32.const 1) (i32.const {bytes})) (br 0))
+              i32.const 0))
+          (core instance $i (instantiate $m))
+          (func $run (result (result)) (canon lift (core func $i "run")))
+          (instance $r (export "run" (func $run)))
+          (export "wasi:cli/run@0.2.0" (instance $r)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
 
 /// A command of two components, of which one hands a string of so many MiB to the other, again and again. The engine
 /// copies and converts it, outside of either's code.
@@ -55,6 +85,77 @@ async fn lateness(daemon: &Daemon, request: v1::RunStepRequest, milliseconds: i3
     assert_eq!((ran.outcome(), ran.failure().code.as_str()), (Outcome::LimitExceeded, "TIMEOUT"), "{:?}", ran.result);
     let wall = ran.usage().wall_time.unwrap();
     Duration::new(wall.seconds as u64, wall.nanos as u32).saturating_sub(Duration::from_millis(milliseconds as u64))
+}
+
+/// Computes without the daemon, in one thread, until it is told; returns the longest time for which it was kept from it.
+fn compute(stop: &AtomicBool) -> Duration {
+    let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+    while !stop.load(Relaxed) {
+        let now = Instant::now();
+        longest = longest.max(now - last);
+        last = now;
+    }
+    longest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_takes_effect_within_50_ms_whatever_a_guest_spends_its_time_on() {
+    let daemon = Daemon::start().await;
+    let command = |component: v1::Component| v1::RunStepRequest { component: component.name, ..Default::default() };
+    let ways = [
+        probe(json!(["spin"])),
+        probe(json!(["spin-in-host"])),
+        probe(json!([{ "sleep": { "milliseconds": 60_000 } }])),
+        probe(json!([{ "timers": [60_000, 61_000] }])),
+        probe(json!([{ "files": { "directory": "/workspace", "count": 100 } }, { "list-for-ever": "/workspace" }])),
+        command(daemon.push(&filling(8)).await.unwrap()),
+        command(daemon.push(&talking("utf16", 4)).await.unwrap()),
+        command(daemon.push(&talking("latin1+utf16", 4)).await.unwrap()),
+    ];
+    let stop = Arc::new(AtomicBool::new(false));
+    let native = thread::spawn({
+        let stop = stop.clone();
+        move || compute(&stop)
+    });
+    // Two spin all the while, beside eight at a time that are measured.
+    let spinning = stream::iter(0..40).map(|_| lateness(&daemon, ways[0].clone(), 100)).buffer_unordered(2);
+    let measured = stream::iter((0..200).map(|n| (n, ways[n % ways.len()].clone())))
+        .map(|(n, request)| lateness(&daemon, request, 60 + n as i32 % 40))
+        .buffer_unordered(8);
+    let (mut late, _): (Vec<_>, Vec<_>) = tokio::join!(measured.collect(), spinning.collect());
+    stop.store(true, Relaxed);
+    let native = native.join().unwrap();
+    late.sort();
+    let (median, p99) = (late[late.len() / 2], late[late.len() * 99 / 100]);
+    println!("median {median:?}, 99 of 100 within {p99:?}; native code waited for up to {native:?}");
+    assert!(p99 <= LATE + native, "99 of 100 within {p99:?}; native code waited for up to {native:?}");
+}
+
+#[tokio::test]
+async fn fuel_is_never_exceeded_and_used_up_to_the_last_hundredth() {
+    let daemon = Daemon::start().await;
+    let pieces = |count: usize| probe(json!([{ "log": { "message": "done", "count": count } }]));
+    let fuel = async |count| daemon.run(pieces(count)).await.unwrap().usage().fuel;
+    let (few, many) = (fuel(2_000).await, fuel(4_000).await); // inputs of one length
+    for percent in [10, 50, 99] {
+        let limit = few + (many - few) * percent / 100;
+        let limits = v1::StepLimits { fuel: Some(limit), timeout: seconds(60), ..Default::default() };
+        let ran = daemon.run(limited(pieces(4_000), limits)).await.unwrap();
+        assert_eq!(ran.failure().code, "FUEL_EXHAUSTED");
+        let used = ran.usage().fuel;
+        assert!(used <= limit && used >= limit * 99 / 100, "{used} of {limit}");
+        let done = ran.events.iter().filter(|event| matches!(event.kind, Some(Kind::Log(_)))).count() as i64;
+        let expected = 2_000 + 2_000 * percent / 100;
+        assert!((done - expected).abs() <= expected / 100, "{done} pieces, not {expected}");
+    }
+    // What fills more than is left does not begin to.
+    let component = daemon.push(&filling(8)).await.unwrap().name;
+    let limit = 50 * (8 << 20) + 1_000;
+    let limits = v1::StepLimits { fuel: Some(limit), timeout: seconds(60), ..Default::default() };
+    let ran = daemon.run(limited(v1::RunStepRequest { component, ..Default::default() }, limits)).await.unwrap();
+    let used = ran.usage().fuel;
+    assert_eq!(ran.failure().code, "FUEL_EXHAUSTED");
+    assert!(used <= limit && used >= limit * 99 / 100, "{used} of {limit}");
 }
 
 #[tokio::test]

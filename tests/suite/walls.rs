@@ -49,6 +49,20 @@ async fn a_worker_is_confined_as_seen_from_outside() {
 }
 
 #[tokio::test]
+async fn every_thread_of_the_daemon_is_filtered_but_the_one_that_starts_programs() {
+    let daemon = Daemon::start().await;
+    daemon.probe(json!([])).await;
+    let tasks = format!("/proc/{}/task", daemon.child.id());
+    let free: Vec<_> = fs::read_dir(tasks)
+        .unwrap()
+        .map(|task| task.unwrap().path())
+        .filter(|task| fs::read_to_string(task.join("status")).is_ok_and(|status| !status.contains("Seccomp:\t2")))
+        .map(|task| fs::read_to_string(task.join("comm")).unwrap())
+        .collect();
+    assert_eq!(free, ["spawner\n"]);
+}
+
+#[tokio::test]
 async fn a_worker_of_roots_daemon_is_another_user_and_its_files_are_the_daemons() {
     let mount = tempfile::tempdir().unwrap();
     fs::write(mount.path().join("a"), "of root").unwrap();

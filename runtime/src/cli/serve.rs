@@ -10,7 +10,15 @@ use crate::{
     config::{self, Config},
     jail, notify,
     serve::{Daemon, ServeError},
+    spawn,
 };
+
+/// Takes from this thread, and so from all that it will start, the system calls that a daemon has no need of. Whoever starts
+/// programs for it is there before, and without the filter.
+pub fn restrict() -> Result<(), Failure> {
+    spawn::start()?;
+    jail::restrict_daemon().map_err(|why| Failure::new(Failure::SERVE, why))
+}
 
 /// Serves until SIGTERM or SIGINT; SIGHUP reads the policies again.
 pub async fn serve(arguments: arguments::Serve, common: &Common) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 //! What the filter of system calls would answer first is attempted before it is there.
 
 mod before;
-mod calls;
+pub(super) mod calls;
 
 use std::os::unix::net::UnixListener;
 

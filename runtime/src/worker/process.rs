@@ -6,31 +6,28 @@ use std::{
     path::PathBuf,
     process::Stdio,
     sync::Arc,
-    thread,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     net::UnixStream,
     process::{Child, Command},
-    runtime::Handle,
-    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
 use crate::{
     cgroups::{Group, Groups},
+    spawn,
     wire::{Confinement, Ids},
 };
 
 /// Bytes of a process's standard error that are kept: its last words, should it die.
 const LAST_WORDS_BYTES_MAX: usize = 8 << 10;
 
-/// Starts processes from a thread of its own that lives as long as the daemon: the parent-death signal is sent when
-/// the *thread* that forked ends, and the runtime's threads come and go.
+/// Starts jailed processes.
 #[derive(Clone)]
 pub struct Spawner {
-    orders: mpsc::UnboundedSender<Order>,
+    program: PathBuf,
     confining: Arc<Confining>,
 }
 
@@ -43,12 +40,6 @@ pub struct Confining {
     /// Bytes of memory of a worker's group and of a compiler's.
     pub worker_bytes: u64,
     pub compiler_bytes: u64,
-}
-
-struct Order {
-    role: &'static str,
-    socket: OwnedFd,
-    reply: oneshot::Sender<io::Result<Child>>,
 }
 
 /// How a process ended.
@@ -78,37 +69,20 @@ pub struct Process {
 }
 
 impl Spawner {
-    /// Starts the thread. `program` is the binary whose `worker` and `compile` roles are started; they are confined from
-    /// outside as `confining` says.
-    pub fn start(program: PathBuf, confining: Confining) -> io::Result<Self> {
-        let (orders, mut queue) = mpsc::unbounded_channel::<Order>();
-        let runtime = Handle::current();
-        thread::Builder::new().name("spawner".into()).spawn(move || {
-            let _entered = runtime.enter();
-            while let Some(order) = queue.blocking_recv() {
-                let child = Command::new(&program)
-                    .arg(order.role)
-                    .env_clear()
-                    .current_dir("/")
-                    .stdin(Stdio::from(order.socket))
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::piped())
-                    .kill_on_drop(true)
-                    .spawn();
-                let _ = order.reply.send(child); // whoever ordered may have given up; the child is killed on drop
-            }
-        })?;
-        Ok(Self { orders, confining: Arc::new(confining) })
+    /// `program` is the binary whose `worker` and `compile` roles are started; they are confined from outside as
+    /// `confining` says.
+    pub fn new(program: PathBuf, confining: Confining) -> Self {
+        Self { program, confining: Arc::new(confining) }
     }
 
     /// Starts a process in `role`, and returns it and its socket.
     pub async fn spawn(&self, role: &'static str) -> io::Result<(Process, UnixStream)> {
-        let gone = || io::Error::other("the spawner thread is gone");
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let (reply, answer) = oneshot::channel();
-        self.orders.send(Order { role, socket: theirs.into(), reply }).map_err(|_| gone())?;
-        let mut child = answer.await.map_err(|_| gone())??;
+        let mut command = Command::new(&self.program);
+        command.arg(role).env_clear().current_dir("/").kill_on_drop(true);
+        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = spawn::spawn(command).await?;
         let last_words = tokio::spawn(keep_last_words(child.stderr.take()));
         // It waits to be told what it is: so it is in its group before it does anything.
         let group = match &self.confining.groups {

@@ -11,10 +11,13 @@ use tokio::{
 };
 
 use super::{Read, Unreadable, VALUE_BYTES_MAX, keep, value_of};
-use crate::credentials::{
-    cache::{Cache, Clock, Fresh},
-    config::Exec,
-    secret::Secret,
+use crate::{
+    credentials::{
+        cache::{Cache, Clock, Fresh},
+        config::Exec,
+        secret::Secret,
+    },
+    spawn,
 };
 
 /// Where the programs that the program calls are.
@@ -64,7 +67,8 @@ impl Program {
         command.args(&self.exec.command[1..]).env_clear().env("PATH", PATH).current_dir("/").process_group(0);
         // What it says in case of trouble may hold the value.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut running = Running(command.spawn().map_err(|e| format!("cannot be started: {e}"))?);
+        let child = spawn::spawn(command).await.map_err(|e| format!("cannot be started: {e}"))?;
+        let mut running = Running(child);
         let mut output = Secret::blank(OUTPUT_BYTES_MAX + 1).map_err(|e| format!("has no memory: {e}"))?;
         let mut len = 0;
         if let Some(mut stdout) = running.0.stdout.take() {

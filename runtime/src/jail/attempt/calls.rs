@@ -5,7 +5,7 @@ use std::{arch::asm, io};
 
 use libc::{c_int, c_long};
 
-use super::Found;
+use super::{super::syscalls, Found};
 
 /// One attempt: a name and the arguments. Every pointer is null and every descriptor is none, so that a call that is
 /// let through fails or does nothing.
@@ -137,7 +137,7 @@ const ATTEMPTS: &[Attempt] = &[
     bare("sethostname", libc::SYS_sethostname),
 ];
 
-/// Returns an error if one of them was not answered EPERM.
+/// Returns an error if one of them was not answered EPERM in a jailed process.
 pub fn denied(daemon: u32) -> Found {
     let at_daemon = [
         Attempt("kill", libc::SYS_kill, [daemon.into(), 0, 0, 0, 0]),
@@ -146,7 +146,17 @@ pub fn denied(daemon: u32) -> Found {
         Attempt("rt_sigqueueinfo", libc::SYS_rt_sigqueueinfo, [daemon.into(), 0, 0, 0, 0]),
         Attempt("prlimit64", libc::SYS_prlimit64, [daemon.into(), 0, 0, 0, 0]),
     ];
-    for Attempt(name, call, [a, b, c, d, e]) in ATTEMPTS.iter().chain(&at_daemon) {
+    all_denied(ATTEMPTS.iter().chain(&at_daemon))
+}
+
+/// The same in a daemon, which may make some of these calls.
+pub fn denied_to_daemon() -> Found {
+    all_denied(ATTEMPTS.iter().filter(|Attempt(_, call, arguments)| !syscalls::daemon_may(*call, arguments)))
+}
+
+fn all_denied<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> Found {
+    let mut count = 1; // vfork
+    for Attempt(name, call, [a, b, c, d, e]) in attempts {
         // SAFETY: every pointer is null. Should a wall be missing, each of these calls fails or has no effect on
         // memory that Rust knows of: a mapping is new, and a forked child ends below.
         let result = unsafe { libc::syscall(*call, *a, *b, *c, *d, *e, 0) };
@@ -155,10 +165,11 @@ pub fn denied(daemon: u32) -> Found {
             std::process::exit(0);
         }
         expect_denied(name, result, error)?;
+        count += 1;
     }
     let result = vfork();
     expect_denied("vfork", if result < 0 { -1 } else { result }, io::Error::from_raw_os_error(-result as i32))?;
-    Ok(format!("{} forbidden system calls denied", ATTEMPTS.len() + at_daemon.len() + 1))
+    Ok(format!("{count} forbidden system calls denied"))
 }
 
 fn expect_denied(name: &str, result: c_long, error: io::Error) -> Result<(), String> {

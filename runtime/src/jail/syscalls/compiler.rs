@@ -2,7 +2,7 @@
 
 use Argument::{Has, Is, Lacks, OwnProcess};
 
-use super::{Argument, Call, NOT_BOTH, any, only};
+use super::{Argument, Call, NAMESPACES, NOT_BOTH, any, only};
 
 pub const CALLS: &[Call] = &[
     any(libc::SYS_brk, "allocator"),
@@ -35,11 +35,3 @@ pub const CALLS: &[Call] = &[
     only(libc::SYS_tgkill, "abort signals itself", &[&[OwnProcess(0)]]),
     any(libc::SYS_write, "the socket, and last words"),
 ];
-
-const NAMESPACES: u64 = (libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP) as u64;

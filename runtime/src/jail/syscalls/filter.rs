@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use libc::c_long;
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op,
-    SeccompCondition as Condition, SeccompFilter, SeccompRule, TargetArch, apply_filter_all_threads,
+    SeccompCondition as Condition, SeccompFilter, SeccompRule, TargetArch, apply_filter, apply_filter_all_threads,
 };
 
 use super::{Argument, Call};
@@ -13,6 +13,11 @@ use super::{Argument, Call};
 /// Leaves these calls and answers EPERM to all others, in every thread.
 pub fn allow(calls: &[Call]) -> Result<(), String> {
     apply_filter_all_threads(&program(calls)?).map_err(|e| e.to_string())
+}
+
+/// Leaves these calls in this thread and those that it starts.
+pub fn allow_here(calls: &[Call]) -> Result<(), String> {
+    apply_filter(&program(calls)?).map_err(|e| e.to_string())
 }
 
 /// Returns the filter that leaves these calls.
@@ -23,9 +28,17 @@ pub fn program(calls: &[Call]) -> Result<BpfProgram, String> {
 
 /// Makes one call look as if the kernel did not have it.
 pub fn refuse_as_unknown(call: c_long) -> Result<(), String> {
+    apply_filter_all_threads(&unknown(call)?).map_err(|e| e.to_string())
+}
+
+/// The same in this thread and those that it starts.
+pub fn refuse_here_as_unknown(call: c_long) -> Result<(), String> {
+    apply_filter(&unknown(call)?).map_err(|e| e.to_string())
+}
+
+fn unknown(call: c_long) -> Result<BpfProgram, String> {
     let rules = BTreeMap::from([(call, Vec::new())]);
-    let program = compile(rules, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?;
-    apply_filter_all_threads(&program).map_err(|e| e.to_string())
+    compile(rules, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))
 }
 
 fn rules(call: &Call) -> Result<Vec<SeccompRule>, BackendError> {

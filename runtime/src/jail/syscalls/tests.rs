@@ -15,7 +15,8 @@ use seccompiler::apply_filter;
 
 use super::*;
 
-const LISTS: [(&str, &[Call]); 2] = [("worker", worker::CALLS), ("compiler", compiler::CALLS)];
+const LISTS: [(&str, &[Call]); 3] =
+    [("worker", worker::CALLS), ("compiler", compiler::CALLS), ("daemon", daemon::CALLS)];
 
 #[test]
 fn the_lists_are_as_long_as_documented() {
