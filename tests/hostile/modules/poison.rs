@@ -16,7 +16,7 @@ fn artifacts(daemon: &Daemon) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[tokio::test]
 async fn mod_06_what_is_compiled_is_written_by_the_compiler_alone() {
-    let mut siege = Siege::lay("[limits]\ncompile_timeout_ms = 1500\n").await;
+    let mut siege = Siege::lay("[limits]\ncompile_timeout_ms = 700\n").await;
     let before = artifacts(&siege.daemon);
     let artifact = before.values().max_by_key(|bytes| bytes.len()).unwrap().clone();
     let component = wat::parse_str(runnable("", "i32.const 0")).unwrap();

@@ -65,7 +65,7 @@ async fn attack(daemon: &Daemon, tenant: &str, acts: &Value, ended: &AtomicUsize
         v1::StepLimits { memory_bytes: Some(MEMORY as i64), timeout: milliseconds(3_000), ..Default::default() };
     let slots = (0..4).map(|_| async {
         loop {
-            end(daemon.channel.clone(), for_tenant(tenant, limited(probe(acts.clone()), limits.clone()))).await;
+            end(daemon.channel.clone(), for_tenant(tenant, limited(probe(acts.clone()), limits))).await;
             ended.fetch_add(1, Relaxed);
         }
     });
