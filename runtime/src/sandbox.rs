@@ -5,6 +5,7 @@ mod compile;
 mod engine;
 mod limiter;
 mod meter;
+mod pace;
 mod run;
 mod state;
 #[cfg(test)]

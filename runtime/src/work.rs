@@ -13,6 +13,8 @@ use std::{
 };
 
 use anyhow::Context as _;
+use libc::c_int;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tokio::{
     net::{UnixStream, unix::OwnedReadHalf},
     runtime::Runtime,
@@ -34,6 +36,7 @@ pub type Enter = fn(&Jail, &mut dyn FnMut(), &mut dyn FnMut()) -> Result<Vec<Wal
 /// Runs the worker until the daemon closes the socket, which is its standard input.
 pub fn work(enter: Enter) -> anyhow::Result<()> {
     die_of_panics();
+    die_of_faults()?;
     let (setup, confinement) = read_setup()?;
     // The engine maps its pool and opens its page map while that is still possible.
     let prepare = || -> anyhow::Result<_> {
@@ -215,6 +218,25 @@ pub fn socket() -> io::Result<OwnedFd> {
 /// A panic in here may be a guest's doing: nothing of this process is trusted after one.
 pub fn die_of_panics() {
     std::panic::set_hook(Box::new(|panic| abort_with(&panic.to_string())));
+}
+
+/// A fault outside of any guest ends the process. The engine's handlers pass on what is no guest's to those that were there
+/// before: Rust's own would ask for the default action, which the jail does not let it have, and fault again for ever.
+pub fn die_of_faults() -> io::Result<()> {
+    extern "C" fn die(_signal: c_int) {
+        const LAST_WORDS: &[u8] = b"a fault outside of any guest\n";
+        // SAFETY: both are made for handlers of signals; the bytes live for ever.
+        unsafe {
+            libc::write(libc::STDERR_FILENO, LAST_WORDS.as_ptr().cast(), LAST_WORDS.len());
+            libc::abort()
+        }
+    }
+    let action = SigAction::new(SigHandler::Handler(die), SaFlags::SA_ONSTACK, SigSet::empty());
+    for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE] {
+        // SAFETY: the handler does nothing that a handler may not.
+        unsafe { sigaction(signal, &action)? };
+    }
+    Ok(())
 }
 
 fn abort_with(why: &str) -> ! {

@@ -68,6 +68,7 @@ const WRONGS: &[(&str, &[&str])] = &[
     ("says-it-is-unrecorded", &["WORKER_LOST", "JOURNAL_UNAVAILABLE"]),
     ("exits", LOST),
     ("aborts", LOST),
+    ("faults", &["WORKER_LOST"]),
     ("last-words-without-end", LOST),
     ("silent", LOST),
     ("goes-on-when-cancelled", LOST),

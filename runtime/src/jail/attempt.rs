@@ -15,13 +15,18 @@ use crate::wire::{Wall, WallState};
 /// What an attempt proved, or why there is no wall.
 pub type Found = Result<String, String>;
 
-/// A socket that Landlock keeps this process from: made before Landlock, and so outside.
-pub struct Outside(Option<UnixListener>);
+/// What is of use to the self-test, and that Landlock keeps this process from: made and read before.
+pub struct Outside {
+    /// Made before Landlock, and so outside.
+    listener: Option<UnixListener>,
+    /// The groups that the process is in.
+    groups: Option<String>,
+}
 
 impl Outside {
-    /// Makes it.
-    pub fn new() -> Self {
-        Self(before::listen().ok())
+    /// Makes and reads it.
+    pub fn new(proc: &Proc) -> Self {
+        Self { listener: before::listen().ok(), groups: proc.read("cgroup").ok() }
     }
 }
 
@@ -37,7 +42,7 @@ pub fn before_the_filter(
     let landlock = files::scoped(&landlock).and_then(|scoped| {
         let files = before::files(jail, mount.is_ok())?;
         let ports = before::ports()?;
-        let scopes = if scoped { before::scopes(outside.0.as_ref())? } else { "no scopes before Linux 6.12" };
+        let scopes = if scoped { before::scopes(outside.listener.as_ref())? } else { "no scopes before Linux 6.12" };
         Ok(format!("{files}; {ports}; {scopes}"))
     });
     vec![
@@ -51,7 +56,7 @@ pub fn before_the_filter(
         wall("capabilities", identity::capabilities_left().and_then(before::no_privilege)),
         wall("not-dumpable", before::not_dumpable()),
         wall("rlimits", before::rlimits(jail)),
-        before::group(proc, &jail.confinement.group),
+        before::group(outside.groups.as_deref(), &jail.confinement.group),
         wall("landlock", landlock),
     ]
 }

@@ -13,6 +13,7 @@ use nix::{
 use rustix::fs::{Access as Permission, access};
 
 use super::{
+    NICE,
     attempt::{self, Outside},
     descriptors, files, identity, namespaces,
     proc::Proc,
@@ -110,6 +111,9 @@ pub fn enter(jail: &Jail, prepare: &mut dyn FnMut(), start: &mut dyn FnMut()) ->
     // Not the parent's terminal, and no program that could give a privilege back.
     let _ = unistd::setsid(); // fails for a session leader, which is what is wanted
     let _ = prctl::set_no_new_privs();
+    // Behind the daemon, who answers everybody. Where sessions are scheduled as groups, the group has a place of its own.
+    let _ = rustix::process::nice(NICE);
+    let _ = proc.write("autogroup", &NICE.to_string());
 
     // A root directory, a network and a user of its own. A container runtime may forbid them: then the walls are
     // reported missing, and the operator decides.
@@ -136,7 +140,7 @@ pub fn enter(jail: &Jail, prepare: &mut dyn FnMut(), start: &mut dyn FnMut()) ->
     // SAFETY: ignoring a signal installs no handler.
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
 
-    let outside = Outside::new();
+    let outside = Outside::new(&proc);
     let landlock = files::restrict(&jail.files).map_err(|e| JailError::Landlock(e.to_string()))?;
     // Landlock binds the thread that calls it and those that it starts.
     start();

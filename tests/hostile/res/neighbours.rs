@@ -8,6 +8,7 @@ use std::{
 use futures::future::{Either, FutureExt as _, join_all, select};
 use palisade_proto::v1;
 use serde_json::{Value, json};
+use tonic::transport::Endpoint;
 
 use super::{
     super::{report, siege::end},
@@ -17,6 +18,9 @@ use crate::harness::{Daemon, for_tenant, limited, probe};
 
 /// Steps of the one who behaves, alone and under attack, in each round.
 const STEPS: usize = 200;
+
+/// The time between two of them.
+const PACE: Duration = Duration::from_millis(20);
 
 /// The machine has other things to do as well: so often it may be that which makes a round slow.
 const ROUNDS: usize = 6;
@@ -46,17 +50,24 @@ async fn besieged() -> Daemon {
     Daemon::with(&format!("{limits}[workers]\nspares = 1\n{tenants}")).await
 }
 
-/// Times of the victim's steps, one after the other.
+/// Times of the victim's steps: one every now and then, over a connection and from a thread of its own.
 async fn victim(daemon: &Daemon) -> Vec<Duration> {
-    let mut times = Vec::new();
-    for _ in 0..STEPS {
-        let asked = Instant::now();
-        let ended = end(daemon.channel.clone(), for_tenant("victim", probe(json!([{ "output": 100 }])))).await;
-        assert_eq!(ended, "SUCCEEDED");
-        times.push(asked.elapsed());
-    }
-    times.sort();
-    times
+    let endpoint = daemon.endpoint();
+    let steps = async move {
+        let channel = Endpoint::from_shared(endpoint).unwrap().connect().await.unwrap();
+        let mut times = Vec::new();
+        for _ in 0..STEPS {
+            tokio::time::sleep(PACE).await;
+            let asked = Instant::now();
+            let ended = end(channel.clone(), for_tenant("victim", probe(json!([{ "output": 100 }])))).await;
+            assert_eq!(ended, "SUCCEEDED");
+            times.push(asked.elapsed());
+        }
+        times.sort();
+        times
+    };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::spawn_blocking(move || runtime().block_on(steps)).await.unwrap()
 }
 
 /// Runs a tenant's hostile steps until it is given up.
@@ -77,7 +88,7 @@ async fn res_12_who_behaves_is_served_as_before_beside_eight_who_do_not() {
     let (daemon, began) = (besieged().await, Instant::now());
     victim(&daemon).await;
     let hostile = hostile();
-    let mut ratios = Vec::new();
+    let mut seen = Vec::new();
     for _round in 0..ROUNDS {
         let alone = victim(&daemon).await;
         let ended = AtomicUsize::new(0);
@@ -93,16 +104,13 @@ async fn res_12_who_behaves_is_served_as_before_beside_eight_who_do_not() {
             panic!("attacks never end")
         };
         let of = |times: &[Duration], percent: usize| times[times.len() * percent / 100];
-        println!(
-            "p50 {:?} -> {:?}, p99 {:?} -> {:?}, {} hostile ended",
-            of(&alone, 50),
-            of(&beside, 50),
-            of(&alone, 99),
-            of(&beside, 99),
-            ended.load(Relaxed)
-        );
-        ratios.push(of(&beside, 99).as_secs_f64() / of(&alone, 99).as_secs_f64());
+        let (median, p99) = ((of(&alone, 50), of(&beside, 50)), (of(&alone, 99), of(&beside, 99)));
+        println!("median {median:?}, 99 of 100 {p99:?}, {} hostile steps ended", ended.load(Relaxed));
+        if median.1 <= 2 * median.0 {
+            report::held(hostile.len(), hostile.len(), began.elapsed());
+            return;
+        }
+        seen.push(median);
     }
-    report::held(8, 8, began.elapsed());
-    println!("{ratios:?}");
+    panic!("a step of who behaves always took more than twice as long: {seen:?}");
 }

@@ -24,7 +24,7 @@ use nix::{
 
 use super::{Found, wall};
 use crate::{
-    jail::{Jail, Role, proc::Proc, root},
+    jail::{Jail, Role, root},
     wire::{Wall, WallState},
 };
 
@@ -113,11 +113,11 @@ pub fn rlimits(jail: &Jail) -> Found {
     Ok("core, descriptors, file size, memory, locked memory".into())
 }
 
-pub fn group(proc: &Proc, told: &Result<String, String>) -> Wall {
+pub fn group(groups: Option<&str>, told: &Result<String, String>) -> Wall {
     match told {
         Err(why) => Wall { name: "cgroup".into(), state: WallState::NotDelegated, detail: why.clone() },
         Ok(group) => {
-            let within = proc.read("cgroup").is_ok_and(|all| all.lines().any(|one| one.ends_with(group.as_str())));
+            let within = groups.is_some_and(|all| all.lines().any(|one| one.ends_with(group.as_str())));
             let found = if within { Ok(format!("in {group}")) } else { Err(format!("not in {group}")) };
             wall("cgroup", found)
         }
