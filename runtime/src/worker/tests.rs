@@ -215,3 +215,20 @@ fn a_crash_loop_backs_off_further_and_further_but_not_for_ever_and_a_good_worker
     backoff.failed(now, GOOD, "after a good life");
     assert!(backoff.pause(now).is_none());
 }
+
+#[test]
+fn a_crash_loop_is_forgotten_after_a_good_time_where_no_worker_lives_long() {
+    let (mut backoff, mut now) = (Backoff::default(), Instant::now());
+    let short = Duration::from_millis(5);
+    for _ in 0..10 {
+        backoff.failed(now, short, "it died");
+    }
+    now += backoff.pause(now).unwrap().0 + GOOD - Duration::from_millis(1);
+    backoff.failed(now, short, "it died, and too soon");
+    let (pause, _) = backoff.pause(now).unwrap();
+    now += pause + GOOD;
+    backoff.failed(now, short, "an accident, long after");
+    assert!(backoff.pause(now).is_none());
+    backoff.failed(now, short, "a second one");
+    assert!(backoff.pause(now).is_some());
+}
