@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::stream::{self, StreamExt as _};
-use palisade_proto::v1;
+use palisade_proto::v1::{self, run_step_response::Message};
 use serde_json::json;
 
 use super::{
@@ -140,6 +140,28 @@ async fn recorded(daemon: &Daemon, tenant: &str, lost: bool) -> Result<(), Strin
     let possible = body["usage"]["fuel"].as_u64().is_none_or(|fuel| fuel < 1 << 50);
     let held = possible && (!lost || body["outcome"] == "worker-lost");
     held.then_some(()).ok_or_else(|| body.to_string())
+}
+
+#[tokio::test]
+async fn a_step_that_is_killed_with_its_worker_has_used_what_was_set_aside_for_it() {
+    let daemon = Setting::Frames.daemon("").await;
+    let input = json!({ "frames": "silent" }).to_string().into_bytes();
+    let limits = v1::StepLimits { timeout: seconds(60), fuel: Some(1_234_567), ..Default::default() };
+    let request = limited(v1::RunStepRequest { component: "probe".into(), input, ..Default::default() }, limits);
+    let mut step = daemon.steps().run_step(request).await.unwrap().into_inner();
+    let Some(Message::Accepted(accepted)) = step.message().await.unwrap().unwrap().message else { panic!() };
+    let kill = v1::ImposeHoldRequest {
+        action: v1::hold::Action::Kill.into(),
+        scope: accepted.step,
+        reason: "it is silent".into(),
+        ..Default::default()
+    };
+    daemon.control().impose_hold(kill).await.unwrap();
+    let Some(Message::Result(result)) = step.message().await.unwrap().unwrap().message else { panic!() };
+    assert_eq!(result.failure.unwrap().code, "HELD");
+    let body = &daemon.records(&["result"]).await[0]["body"];
+    assert_eq!(body["spent"]["fuel"], 1_234_567, "{body}");
+    assert_eq!(body["spent"]["wall_ms"], 60_000, "{body}");
 }
 
 #[tokio::test]
