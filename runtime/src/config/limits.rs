@@ -162,6 +162,7 @@ impl Limits {
             row("hostcall_bytes", "bytes", FIXED.hostcall_bytes),
             row("resources", "count", FIXED.resources),
             row("directory_streams", "count", FIXED.directory_streams),
+            row("listed_entries", "count", FIXED.listed_entries),
             row("objects", "count", FIXED.objects),
             row("handles", "count", FIXED.handles),
             row("random_bytes", "bytes", FIXED.random_bytes),

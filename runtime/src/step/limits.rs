@@ -66,6 +66,8 @@ pub struct Fixed {
     pub resources: u64,
     /// Live directory streams: each holds a whole listing.
     pub directory_streams: u64,
+    /// Entries of all these listings together.
+    pub listed_entries: u64,
     /// Files of which a step asks what stands for them: each is remembered.
     pub objects: u64,
     /// Live component-model handles.
@@ -114,6 +116,7 @@ pub const FIXED: Fixed = Fixed {
     hostcall_bytes: 4 << 20,
     resources: 1_000,
     directory_streams: 64,
+    listed_entries: 262_144,
     objects: 262_144,
     handles: 10_000,
     random_bytes: 64 << 10,
