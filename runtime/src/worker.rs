@@ -8,6 +8,7 @@ mod checks;
 mod compiler;
 mod home;
 mod life;
+mod line;
 mod pool;
 mod process;
 mod running;

@@ -215,7 +215,8 @@ async fn run(
         tracing::error!(tool = %tool.tool.name, error, "a tool cannot be run");
         unavailable("WORKER_UNAVAILABLE", "the tool cannot be run now: see the daemon's log")
     };
-    lifecycle.ensure_artifact(tool.tool.component).await.map_err(|e| lost(e.to_string()))?;
+    let (tenant, component) = (&execution.step.tenant.name, tool.tool.component);
+    lifecycle.ensure_artifact(tenant, component).await.map_err(|e| lost(e.to_string()))?;
     let (origin, started) = (permit.tool_origin(), Instant::now());
     let inner = Execution {
         lifecycle: lifecycle.clone(),

@@ -9,11 +9,11 @@ use tokio::{
     fs::File,
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    sync::Semaphore,
     time::timeout,
 };
 
-use super::{checks::lacking, process::Spawner};
+use super::{checks::lacking, line::Line, process::Spawner};
+use crate::step::Name;
 use crate::wire::{self, CHUNK_BYTES_MAX, Confinement, FromCompiler, Inspection, Refusal, ToCompiler, WireError};
 
 /// Compilations at once: each takes as many processors as there are.
@@ -27,13 +27,15 @@ pub struct CompileLimits {
     pub artifact_bytes: u64,
     /// Memory of the largest step.
     pub step_memory_bytes: u64,
+    /// How long a compilation may wait for others.
+    pub patience: Duration,
 }
 
 /// Starts compilers.
 pub struct Compiler {
     spawner: Spawner,
     terms: Terms,
-    slots: Semaphore,
+    line: Line,
 }
 
 /// What every compiler is held to.
@@ -54,6 +56,10 @@ pub struct Compiled {
 pub enum CompileError {
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("as many compilations of the tenant are under way or wait as may, which is {0}: retry later")]
+    LineFull(usize),
+    #[error("others were compiled for longer than the limit `queue_timeout_ms` of {0}: retry later")]
+    LineTimeout(u64),
     #[error("compiling took more than `compile_timeout_ms` of {0}")]
     Timeout(u64),
     #[error("the compiler was stopped, as a rule by `compile_memory_bytes` or `compile_timeout_ms`: {0}")]
@@ -67,13 +73,13 @@ pub enum CompileError {
 impl Compiler {
     /// Returns a compiler.
     pub fn new(spawner: Spawner, limits: CompileLimits, required: Vec<&'static str>) -> Self {
-        Self { spawner, terms: Terms { limits, required }, slots: Semaphore::new(AT_ONCE) }
+        Self { spawner, terms: Terms { limits, required }, line: Line::new(AT_ONCE, limits.patience) }
     }
 
-    /// Compiles the component in `component` and writes its artifact to `artifact`, which is durable on return.
-    pub async fn compile(&self, component: &Path, artifact: &Path) -> Result<Compiled, CompileError> {
+    /// Compiles the component in `component` for `tenant` and writes its artifact to `artifact`, which is durable on return.
+    pub async fn compile(&self, tenant: &Name, component: &Path, artifact: &Path) -> Result<Compiled, CompileError> {
         let limits = &self.terms.limits;
-        let _slot = self.slots.acquire().await.map_err(std::io::Error::other)?;
+        let _place = self.line.place(tenant).await?;
         let (process, mut socket) = self.spawner.spawn("compile").await?;
         let talk = self.terms.talk(&mut socket, process.confinement(), component, artifact);
         let talked = timeout(limits.timeout, talk).await;

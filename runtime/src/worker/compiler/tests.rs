@@ -36,6 +36,7 @@ async fn said(first: FromCompiler, then: Vec<FromCompiler>) -> (Result<Compiled,
         memory_bytes: 1,
         artifact_bytes: 3 << 20,
         step_memory_bytes: 1,
+        patience: Duration::from_secs(1),
     };
     let terms = Terms { limits, required: vec![WALL] };
     let dir = tempfile::tempdir().unwrap();
