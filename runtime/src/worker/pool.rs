@@ -65,8 +65,9 @@ struct Pool {
 struct Places {
     /// All whose process runs.
     alive: Vec<Arc<Worker>>,
-    /// Workers that are being started.
+    /// Workers that are being started, for steps and as spares.
     starting: usize,
+    starting_spares: usize,
     /// The worker of each home, or a place that waits for it.
     homes: HashMap<Home, Place>,
     spares: HashMap<Name, Vec<Arc<Worker>>>,
@@ -277,7 +278,7 @@ impl Pool {
             }
         }
         places.starting += 1;
-        Ok(Room(self.clone()))
+        Ok(Room { pool: self.clone(), spare: false })
     }
 
     /// Forgets a worker that ended, and counts a bad end.
@@ -323,7 +324,7 @@ impl Pool {
         let state = places.tenants.get(tenant);
         // A spare takes nobody's place.
         let lacks = spares < self.settings.spares
-            && places.count() < self.settings.total
+            && places.count() + places.starting_spares < self.settings.total
             && state.and_then(|tenant| tenant.used).is_some_and(lately);
         if !lacks {
             places.refilling.remove(tenant);
@@ -333,8 +334,17 @@ impl Pool {
         if !pause.is_zero() {
             return Some(Err(pause));
         }
-        places.starting += 1;
-        Some(Ok(Room(self.clone())))
+        places.starting_spares += 1;
+        Some(Ok(Room { pool: self.clone(), spare: true }))
+    }
+
+    /// Keeps a spare, unless a step took its place meanwhile.
+    fn keep(&self, spare: Arc<Worker>) {
+        let mut places = self.places();
+        if places.count() > self.settings.total && spare.steps.retire_idle(Reason::Place) {
+            return;
+        }
+        places.spares.entry(spare.tenant.clone()).or_default().push(spare);
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -350,30 +360,40 @@ async fn refill_one(pool: &Weak<Pool>, tenant: &Name) -> Option<Duration> {
         Err(pause) => return Some(pause),
     };
     match pool.start_in(room, tenant).await {
-        Ok(worker) => pool.places().spares.entry(tenant.clone()).or_default().push(worker),
+        Ok(worker) => pool.keep(worker),
         Err(error) => error!(%tenant, %error, "no spare worker"),
     }
     Some(Duration::ZERO)
 }
 
 impl Places {
+    /// Returns the places that are taken. A spare that is being started takes none yet: a step that was admitted must find
+    /// one.
     fn count(&self) -> usize {
         self.starting + self.alive.iter().filter(|worker| !worker.steps.leaves()).count()
     }
 }
 
 /// A worker that is being started, as far as the count of all goes.
-struct Room(Arc<Pool>);
+struct Room {
+    pool: Arc<Pool>,
+    spare: bool,
+}
 
 impl Room {
     fn taken_by(self, worker: Arc<Worker>) {
-        self.0.places().alive.push(worker);
+        self.pool.places().alive.push(worker);
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.0.places().starting -= 1;
+        let mut places = self.pool.places();
+        if self.spare {
+            places.starting_spares -= 1;
+        } else {
+            places.starting -= 1;
+        }
     }
 }
 
