@@ -6,6 +6,7 @@ mod backoff;
 mod bodies;
 mod checks;
 mod compiler;
+mod entry;
 mod home;
 mod life;
 mod line;

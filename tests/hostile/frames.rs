@@ -56,16 +56,24 @@ const WRONGS: &[(&str, &[&str])] = &[
     ("event-too-large", LOST),
     ("event-of-many-fields", LOST),
     ("calls-beyond-the-window", LOST),
+    ("two-calls-at-once", LOST),
     ("the-same-call-again", LOST),
     ("a-call-too-large", LOST),
     ("a-value-too-large", LOST),
+    ("a-request-of-empty-headers", LOST),
+    ("bodies-of-nobody-without-end", LOST),
     ("a-result-too-large", LOST),
     ("a-type-too-large", LOST),
     ("a-failure-too-large", LOST),
     ("a-limit-too-large", LOST),
+    ("a-failure-too-large-for-its-record", LOST),
+    // What only the daemon can know.
     ("says-it-is-lost", LOST),
-    // It can lie about its own steps, and gains nothing.
-    ("says-it-is-unrecorded", &["WORKER_LOST", "JOURNAL_UNAVAILABLE"]),
+    ("says-it-is-unrecorded", LOST),
+    ("says-it-was-held", LOST),
+    ("says-it-was-cancelled", LOST),
+    ("says-it-was-not-started-after-an-event", LOST),
+    ("says-it-was-not-started-after-a-call", LOST),
     ("exits", LOST),
     ("aborts", LOST),
     ("last-words-without-end", LOST),
@@ -137,7 +145,8 @@ async fn recorded(daemon: &Daemon, tenant: &str, lost: bool) -> Result<(), Strin
     let records = listed.into_inner().records;
     let [record] = &records[..] else { return Err(format!("{} records", records.len())) };
     let body = &serde_json::from_str::<serde_json::Value>(&record.canonical).unwrap()["body"];
-    let possible = body["usage"]["fuel"].as_u64().is_none_or(|fuel| fuel < 1 << 50);
+    let possible = body["usage"]["fuel"].as_u64().is_none_or(|fuel| fuel < 1 << 50)
+        && (lost || body["usage"]["wall_time_us"].as_u64().is_some_and(|time| (1..1 << 30).contains(&time)));
     let held = possible && (!lost || body["outcome"] == "worker-lost");
     held.then_some(()).ok_or_else(|| body.to_string())
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CallError;
+use super::{CallError, FIELD_BYTES};
 
 /// A request as a guest made it. Nothing in it is checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +72,11 @@ impl Piece {
     pub fn is_last(&self) -> bool {
         !matches!(self, Self::Data(_))
     }
+}
+
+/// Returns what headers, or trailers, count that come from a guest: many empty ones are not free.
+pub fn field_bytes(headers: &[(String, Vec<u8>)]) -> u64 {
+    header_bytes(headers) + (headers.len() * FIELD_BYTES) as u64
 }
 
 /// Returns the bytes of names and values.

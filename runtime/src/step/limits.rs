@@ -93,7 +93,7 @@ pub struct Fixed {
     /// Bytes of names and values of the headers, or of the trailers, of one request or response, counted as they lie in
     /// memory.
     pub header_fields_bytes: u64,
-    /// Bytes of a request's method, URL, and headers together.
+    /// Bytes of a request's method, URL, and headers together, each header with [`FIELD_BYTES`] more.
     pub request_head_bytes: u64,
     /// Bytes of the largest body that is held to be signed by a credential.
     pub signed_body_bytes: u64,
@@ -103,7 +103,7 @@ pub struct Fixed {
     pub yield_fuel: u64,
 }
 
-/// What a field of an event counts beside its texts: many empty ones are not free.
+/// What a field of an event, or a header, counts beside its texts: many empty ones are not free.
 pub const FIELD_BYTES: usize = 16;
 
 /// The fixed limits.

@@ -154,11 +154,11 @@ impl Workers {
         spec: StepSpec,
         mut holds: Box<dyn Any + Send>,
     ) -> Result<Running, WorkerError> {
-        let (step, limits) = (self.0.next_step(), spec.limits);
+        let (step, limits, bytes) = (self.0.next_step(), spec.limits, spec.task.input_bytes());
         let frame = wire::encode(&ToWorker::Run { step, caller: None, spec: Box::new(spec) })?;
         loop {
             let worker = self.0.at(home).await?;
-            match worker.steps.add(step, None, limits, holds) {
+            match worker.steps.add(step, None, limits, bytes, holds) {
                 Ok(received) => {
                     if home.whose == Whose::Step {
                         worker.steps.retire(Reason::Isolation);
@@ -178,10 +178,11 @@ impl Workers {
         spec: StepSpec,
         holds: Box<dyn Any + Send>,
     ) -> Result<Running, WorkerError> {
-        let (step, limits) = (self.0.next_step(), spec.limits);
+        let (step, limits, bytes) = (self.0.next_step(), spec.limits, spec.task.input_bytes());
         let frame = wire::encode(&ToWorker::Run { step, caller: Some(caller), spec: Box::new(spec) })?;
         let worker = self.0.worker_of(caller).ok_or(WorkerError::CallerGone)?;
-        let received = worker.steps.add(step, Some(caller), limits, holds).map_err(|_| WorkerError::CallerGone)?;
+        let added = worker.steps.add(step, Some(caller), limits, bytes, holds);
+        let received = added.map_err(|_| WorkerError::CallerGone)?;
         Ok(worker.send(step, received, &frame).await)
     }
 }
