@@ -1,5 +1,6 @@
 //! A step as plain data: what it is asked to do, what holds it, how it ended. Imports nothing of ours.
 
+mod bounded;
 mod call;
 mod digest;
 mod http;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CallError, FIELD_BYTES};
+use super::{CallError, FIELD_BYTES, bounded};
 
 /// A request as a guest made it. Nothing in it is checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,7 @@ pub struct HttpRequest {
     pub scheme: String,
     pub authority: String,
     pub path_with_query: String,
+    #[serde(deserialize_with = "bounded::headers")]
     pub headers: Headers,
     /// A body follows, in pieces.
     pub has_body: bool,
@@ -41,6 +42,7 @@ pub enum Piece {
     /// At most [`PIECE_BYTES_MAX`] of it.
     Data(Vec<u8>),
     End {
+        #[serde(deserialize_with = "bounded::headers")]
         trailers: Headers,
     },
     /// There is no more of it, and why. The guest's own is said by the daemon.
