@@ -113,7 +113,7 @@ impl Entry {
             if self.asking.replace(call).is_some() {
                 return Err(Violation::Calls);
             }
-            // No guest can give its host more at once.
+            // The worker ends a step that asks for more.
             if asked.bytes() > FIXED.hostcall_bytes {
                 return Err(Violation::Limit("hostcall_bytes"));
             }
