@@ -1,6 +1,9 @@
 //! A guest's end of one HTTP request: its bodies in pieces, in both directions, and never more of them on the way than
 //! the window.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     pin::Pin,
     sync::Arc,

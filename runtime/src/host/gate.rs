@@ -1,6 +1,9 @@
 //! A guest's end of the gate: every power that reaches beyond the sandbox sends its calls through here to the daemon,
 //! which charges, authorises, records and does them.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     sync::{
