@@ -42,13 +42,14 @@ pub fn compile() -> anyhow::Result<()> {
     let mut socket = None;
     let walls = jail::enter(&jail, &mut || {}, &mut || socket = Some(work::socket()))?;
     let mut socket = File::from(socket.context("the jail was entered unprepared")??);
+    wire::write_blocking(&mut socket, &FromCompiler::Ready { walls })?;
 
     let component = receive(&mut socket, component_bytes)?;
     match sandbox::compile(component, artifact_bytes_max, memory_bytes_max) {
         Err(refusal) => wire::write_blocking(&mut socket, &FromCompiler::Refused(refusal))?,
         Ok((inspection, artifact)) => {
             let engine = sandbox::engine_hash()?;
-            wire::write_blocking(&mut socket, &FromCompiler::Inspected { inspection, engine, walls })?;
+            wire::write_blocking(&mut socket, &FromCompiler::Inspected { inspection, engine })?;
             for chunk in artifact.chunks(CHUNK_BYTES_MAX) {
                 wire::write_blocking(&mut socket, &FromCompiler::Chunk(chunk.to_vec()))?;
             }

@@ -392,5 +392,6 @@ fn compile_limits(config: &Config) -> CompileLimits {
         memory_bytes: config.limits.compile_memory_bytes,
         artifact_bytes: config.limits.artifact_bytes,
         step_memory_bytes: config.limits.memory_bytes.max,
+        patience: Duration::from_millis(config.limits.queue_timeout_ms),
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::stream::{self, StreamExt as _};
-use palisade_proto::v1;
+use palisade_proto::v1::{self, run_step_response::Message};
 use serde_json::json;
 
 use super::{
@@ -56,16 +56,24 @@ const WRONGS: &[(&str, &[&str])] = &[
     ("event-too-large", LOST),
     ("event-of-many-fields", LOST),
     ("calls-beyond-the-window", LOST),
+    ("two-calls-at-once", LOST),
     ("the-same-call-again", LOST),
     ("a-call-too-large", LOST),
     ("a-value-too-large", LOST),
+    ("a-request-of-empty-headers", LOST),
+    ("bodies-of-nobody-without-end", LOST),
     ("a-result-too-large", LOST),
     ("a-type-too-large", LOST),
     ("a-failure-too-large", LOST),
     ("a-limit-too-large", LOST),
+    ("a-failure-too-large-for-its-record", LOST),
+    // What only the daemon can know.
     ("says-it-is-lost", LOST),
-    // It can lie about its own steps, and gains nothing.
-    ("says-it-is-unrecorded", &["WORKER_LOST", "JOURNAL_UNAVAILABLE"]),
+    ("says-it-is-unrecorded", LOST),
+    ("says-it-was-held", LOST),
+    ("says-it-was-cancelled", LOST),
+    ("says-it-was-not-started-after-an-event", LOST),
+    ("says-it-was-not-started-after-a-call", LOST),
     ("exits", LOST),
     ("aborts", LOST),
     ("faults", &["WORKER_LOST"]),
@@ -138,9 +146,32 @@ async fn recorded(daemon: &Daemon, tenant: &str, lost: bool) -> Result<(), Strin
     let records = listed.into_inner().records;
     let [record] = &records[..] else { return Err(format!("{} records", records.len())) };
     let body = &serde_json::from_str::<serde_json::Value>(&record.canonical).unwrap()["body"];
-    let possible = body["usage"]["fuel"].as_u64().is_none_or(|fuel| fuel < 1 << 50);
+    let possible = body["usage"]["fuel"].as_u64().is_none_or(|fuel| fuel < 1 << 50)
+        && (lost || body["usage"]["wall_time_us"].as_u64().is_some_and(|time| (1..1 << 30).contains(&time)));
     let held = possible && (!lost || body["outcome"] == "worker-lost");
     held.then_some(()).ok_or_else(|| body.to_string())
+}
+
+#[tokio::test]
+async fn a_step_that_is_killed_with_its_worker_has_used_what_was_set_aside_for_it() {
+    let daemon = Setting::Frames.daemon("").await;
+    let input = json!({ "frames": "silent" }).to_string().into_bytes();
+    let limits = v1::StepLimits { timeout: seconds(60), fuel: Some(1_234_567), ..Default::default() };
+    let request = limited(v1::RunStepRequest { component: "probe".into(), input, ..Default::default() }, limits);
+    let mut step = daemon.steps().run_step(request).await.unwrap().into_inner();
+    let Some(Message::Accepted(accepted)) = step.message().await.unwrap().unwrap().message else { panic!() };
+    let kill = v1::ImposeHoldRequest {
+        action: v1::hold::Action::Kill.into(),
+        scope: accepted.step,
+        reason: "it is silent".into(),
+        ..Default::default()
+    };
+    daemon.control().impose_hold(kill).await.unwrap();
+    let Some(Message::Result(result)) = step.message().await.unwrap().unwrap().message else { panic!() };
+    assert_eq!(result.failure.unwrap().code, "HELD");
+    let body = &daemon.records(&["result"]).await[0]["body"];
+    assert_eq!(body["spent"]["fuel"], 1_234_567, "{body}");
+    assert_eq!(body["spent"]["wall_ms"], 60_000, "{body}");
 }
 
 #[tokio::test]

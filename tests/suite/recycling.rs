@@ -77,6 +77,14 @@ async fn a_worker_that_has_grown_is_replaced_once_nothing_runs_in_it() {
 }
 
 #[tokio::test]
+async fn a_spare_that_is_being_started_takes_no_place_of_an_admitted_step() {
+    let extra = "[limits]\nconcurrent_steps = 2\n[workers]\ntotal = 2\n[jail]\nisolation = \"step\"\n";
+    let daemon = Daemon::with(extra).await;
+    all_succeed(&daemon, 40).await;
+    eventually("no more are left than may be", || daemon.children().len() <= 2).await;
+}
+
+#[tokio::test]
 async fn workers_without_anything_to_do_go_and_come_back() {
     let daemon = Daemon::with("[workers]\nidle_seconds = 1\n").await;
     eventually("nobody is left", || daemon.children().is_empty()).await;

@@ -117,9 +117,15 @@ impl Budgets {
     pub fn rows(&self) -> Vec<Row> {
         // The largest number that JSON carries exactly: budgets are recorded.
         const CEILING: u64 = (1 << 53) - 1;
-        let range =
-            |name, unit, range: Range| Row { name, unit, default: range.default, max: range.max, ceiling: CEILING };
-        let fixed = |name, unit, value| Row { name, unit, default: value, max: value, ceiling: CEILING };
+        let range = |name, unit, range: Range| Row {
+            name,
+            unit,
+            default: range.default,
+            max: range.max,
+            floor: 1,
+            ceiling: CEILING,
+        };
+        let fixed = |name, unit, value| Row { name, unit, default: value, max: value, floor: 1, ceiling: CEILING };
         let Self { step, job, tenant } = self;
         vec![
             range("budgets.step.fuel", "fuel", step.fuel),

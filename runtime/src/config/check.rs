@@ -15,8 +15,8 @@ pub enum BadConfig {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{0}")]
     Toml(String),
-    #[error("`{key}` is {value}: it must be at least 1 and at most {ceiling}")]
-    Limit { key: String, value: u64, ceiling: u64 },
+    #[error("`{key}` is {value}: it must be at least {floor} and at most {ceiling}")]
+    Limit { key: String, value: u64, floor: u64, ceiling: u64 },
     #[error("`{key}`: the default {default} is above the maximum {max}")]
     DefaultAboveMaximum { key: String, default: u64, max: u64 },
     #[error("`{key}` is {address}: only loopback addresses are served until there is TLS; use 127.0.0.1 or [::1]")]
@@ -64,11 +64,11 @@ pub fn check(config: &mut Config) -> Result<(), BadConfig> {
     let budgets = config.budgets.rows().into_iter().map(|row| (row.name.to_owned(), row));
     let workers = config.workers.rows().into_iter().map(|row| (row.name.to_owned(), row));
     for (key, row) in limits.chain(budgets).chain(workers) {
-        if row.max == 0 || row.max > row.ceiling {
-            return Err(BadConfig::Limit { key, value: row.max, ceiling: row.ceiling });
+        if row.max < row.floor || row.max > row.ceiling {
+            return Err(BadConfig::Limit { key, value: row.max, floor: row.floor, ceiling: row.ceiling });
         }
-        if row.default == 0 {
-            return Err(BadConfig::Limit { key, value: 0, ceiling: row.max });
+        if row.default < row.floor {
+            return Err(BadConfig::Limit { key, value: row.default, floor: row.floor, ceiling: row.max });
         }
         if row.default > row.max {
             return Err(BadConfig::DefaultAboveMaximum { key, default: row.default, max: row.max });

@@ -100,16 +100,23 @@ pub struct Row {
     pub unit: &'static str,
     pub default: u64,
     pub max: u64,
-    /// The greatest value that the configuration may name.
+    /// The least value that the configuration may name, and the greatest.
+    pub floor: u64,
     pub ceiling: u64,
 }
 
 impl Limits {
     /// Returns every configurable limit, in the order of `docs/limits.md`.
     pub fn rows(&self) -> Vec<Row> {
-        let range =
-            |name, unit, range: Range, ceiling| Row { name, unit, default: range.default, max: range.max, ceiling };
-        let fixed = |name, unit, value, ceiling| Row { name, unit, default: value, max: value, ceiling };
+        let range = |name, unit, range: Range, ceiling| Row {
+            name,
+            unit,
+            default: range.default,
+            max: range.max,
+            floor: 1,
+            ceiling,
+        };
+        let fixed = |name, unit, value, ceiling| Row { name, unit, default: value, max: value, floor: 1, ceiling };
         vec![
             range("fuel", "fuel", self.fuel, 1_000_000_000_000_000),
             // A pooled slot reserves 4 GiB of address space.
@@ -152,7 +159,7 @@ impl Limits {
 
     /// Returns the limits that nobody can configure, as rows.
     pub fn fixed_rows() -> Vec<Row> {
-        let row = |name, unit, value| Row { name, unit, default: value, max: value, ceiling: value };
+        let row = |name, unit, value| Row { name, unit, default: value, max: value, floor: 1, ceiling: value };
         vec![
             row("core_instances", "count", FIXED.core_instances.into()),
             row("memories", "count", FIXED.memories.into()),
@@ -162,6 +169,7 @@ impl Limits {
             row("hostcall_bytes", "bytes", FIXED.hostcall_bytes),
             row("resources", "count", FIXED.resources),
             row("directory_streams", "count", FIXED.directory_streams),
+            row("listed_entries", "count", FIXED.listed_entries),
             row("objects", "count", FIXED.objects),
             row("handles", "count", FIXED.handles),
             row("random_bytes", "bytes", FIXED.random_bytes),

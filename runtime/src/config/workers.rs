@@ -50,8 +50,10 @@ impl Default for Workers {
 impl Workers {
     /// Returns every bound as a limit, in the order of `docs/limits.md`.
     pub fn rows(&self) -> Vec<Row> {
-        let row = |name, unit, value, ceiling| Row { name, unit, default: value, max: value, ceiling };
+        let row = |name, unit, value, ceiling| Row { name, unit, default: value, max: value, floor: 1, ceiling };
         vec![
+            // None is a number, too.
+            Row { floor: 0, ..row("workers.spares", "count", self.spares, SPARES_MAX) },
             row("workers.total", "count", self.total, 4_096),
             row("workers.steps_max", "count", self.steps_max, 1_000_000_000),
             row("workers.age_seconds", "seconds", self.age_seconds, 7 * 86_400),
@@ -64,9 +66,6 @@ impl Workers {
 /// Checks what the rows do not say.
 pub fn check_workers(config: &Config) -> Result<(), BadConfig> {
     let workers = &config.workers;
-    if workers.spares > SPARES_MAX {
-        return Err(BadConfig::Value { key: "workers.spares", problem: format!("must be at most {SPARES_MAX}") });
-    }
     // So that a step that was admitted always finds a worker: each that is not idle runs one.
     if workers.total < config.limits.concurrent_steps {
         let problem = "must be at least `limits.concurrent_steps`".into();

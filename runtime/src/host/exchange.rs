@@ -1,6 +1,9 @@
 //! A guest's end of one HTTP request: its bodies in pieces, in both directions, and never more of them on the way than
 //! the window.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     pin::Pin,
     sync::Arc,
@@ -16,7 +19,10 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::{gate::Gate, http::error_code};
 use crate::{
-    step::{Answer, BODY_WINDOW_BYTES, CallError, Failure, Headers, HttpResponse, PIECE_BYTES_MAX, Piece},
+    step::{
+        Answer, BODY_WINDOW_BYTES, CallError, FIXED, Failure, Headers, HttpResponse, PIECE_BYTES_MAX, Piece,
+        field_bytes,
+    },
     wire::{FromWorker, WireError},
 };
 
@@ -129,15 +135,16 @@ impl Upload {
             let frame = match body.frame().await {
                 None => return Ok(Piece::End { trailers: Vec::new() }),
                 Some(Ok(frame)) => frame,
-                Some(Err(_)) => {
-                    let failure = Failure::new("BODY_BROKEN", "the guest gave its request's body up");
-                    return Ok(Piece::Broken(CallError::Invalid(failure)));
-                }
+                Some(Err(_)) => return Ok(broken()),
             };
             let mut data = match frame.into_data() {
                 Ok(data) => data,
                 Err(frame) => {
                     let trailers = frame.into_trailers().map(|trailers| headers(&trailers)).unwrap_or_default();
+                    // As they lie in memory a name with many values counts once: here it is there with each.
+                    if field_bytes(&trailers) > FIXED.header_fields_bytes {
+                        return Ok(broken());
+                    }
                     return Ok(Piece::End { trailers });
                 }
             };
@@ -153,6 +160,11 @@ impl Upload {
         room.forget();
         self.gate.send(&FromWorker::Body { step: self.gate.step(), call: self.call, piece }).await
     }
+}
+
+/// Returns the end of a body that is not whole.
+fn broken() -> Piece {
+    Piece::Broken(CallError::Invalid(Failure::new("BODY_BROKEN", "the guest gave its request's body up")))
 }
 
 /// The response's body, as the guest reads it.

@@ -1,5 +1,8 @@
 //! `filesystem`: what a step's descriptors stand for, and how a host call sees them.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use wasmtime::component::{HasData, Resource, ResourceTable};
@@ -18,11 +21,12 @@ use wasmtime_wasi::{
 };
 
 use super::{
+    Exceeded,
     file_stream::FileWriter,
     objects::{Object, Objects},
     quota::{Entry, FileId, Full, Handle, Tree},
 };
-use crate::step::Mount;
+use crate::step::{FIXED, Mount};
 
 /// The writable trees of a step, by their paths on the host, and the numbers of its files. A tool that the step calls
 /// shares them.
@@ -56,7 +60,9 @@ pub struct Files {
     /// Descriptors below a writable mount.
     pub(super) open: HashMap<u32, Open>,
     /// Live directory streams.
-    pub(super) listings: usize,
+    listings: u64,
+    /// Entries of theirs, whether they were read or not.
+    listed: u64,
 }
 
 pub(super) struct Open {
@@ -65,14 +71,19 @@ pub(super) struct Open {
     pub(super) handle: Option<Arc<Handle>>,
 }
 
-/// A directory stream: what is left of a listing, from its end.
-pub(super) struct Listing(pub(super) Vec<FsResult<DirectoryEntry>>);
+/// A directory stream.
+pub(super) struct Listing {
+    /// How many there were.
+    pub(super) entries: u64,
+    /// What is left of them, from the end.
+    pub(super) left: Vec<FsResult<DirectoryEntry>>,
+}
 
 impl Files {
     /// Returns the files of a step that begins at `time`.
     pub fn new(seed: [u8; 32], time: Datetime, trees: &Trees) -> Self {
         let objects = trees.objects.clone();
-        Self { seed, time, objects, trees: HashMap::new(), open: HashMap::new(), listings: 0 }
+        Self { seed, time, objects, trees: HashMap::new(), open: HashMap::new(), listings: 0, listed: 0 }
     }
 
     /// Adds a mount, if it is writable.
@@ -82,6 +93,27 @@ impl Files {
         {
             self.trees.insert(mount.guest_path.clone(), tree.clone());
         }
+    }
+
+    /// Checks that there can be another directory stream.
+    pub(super) fn check_listings(&self) -> Result<(), Exceeded> {
+        let value = FIXED.directory_streams;
+        if self.listings < value { Ok(()) } else { Err(Exceeded { limit: "directory_streams", value }) }
+    }
+
+    /// Counts a directory stream of so many entries, if all of them together are not too many.
+    pub(super) fn add_listing(&mut self, entries: u64) -> Result<(), Exceeded> {
+        let (listed, value) = (self.listed.saturating_add(entries), FIXED.listed_entries);
+        if listed > value {
+            return Err(Exceeded { limit: "listed_entries", value });
+        }
+        (self.listings, self.listed) = (self.listings + 1, listed);
+        Ok(())
+    }
+
+    pub(super) fn remove_listing(&mut self, entries: u64) {
+        self.listings = self.listings.saturating_sub(1);
+        self.listed = self.listed.saturating_sub(entries);
     }
 
     /// Returns by how many bytes and entries all writable mounts grew.

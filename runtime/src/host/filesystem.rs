@@ -10,12 +10,10 @@ use wasmtime_wasi::p2::{
 };
 
 use super::{
-    Exceeded,
     file_stream::FileReader,
     files::{Fd, Listing, Open, View, again, entry, full, keep},
     quota::Full,
 };
-use crate::step::FIXED;
 use types::{
     DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, MetadataHashValue, NewTimestamp,
     OpenFlags, PathFlags,
@@ -120,10 +118,7 @@ impl types::HostDescriptor for View<'_> {
 
     async fn read_directory(&mut self, fd: Fd) -> FsResult<Resource<ReaddirIterator>> {
         // Each holds its whole listing.
-        if self.files.listings as u64 == FIXED.directory_streams {
-            let exceeded = Exceeded { limit: "directory_streams", value: FIXED.directory_streams };
-            return Err(FsError::trap(exceeded));
-        }
+        self.files.check_listings().map_err(FsError::trap)?;
         let stream = self.wasi().read_directory(fd).await?;
         let mut entries: Vec<_> = self.table.delete(stream)?.into_iter().collect();
         // By their bytes, the last first; what has no name in UTF-8 comes at the end.
@@ -131,8 +126,9 @@ impl types::HostDescriptor for View<'_> {
             (Ok(a), Ok(b)) => b.name.cmp(&a.name),
             (a, b) => a.is_ok().cmp(&b.is_ok()),
         });
-        let listing = self.table.push(Listing(entries))?;
-        self.files.listings += 1;
+        let count = entries.len() as u64;
+        self.files.add_listing(count).map_err(FsError::trap)?;
+        let listing = self.table.push(Listing { entries: count, left: entries })?;
         // To the guest's side of it they are all directory streams; what it holds is for `read_directory_entry` to know.
         Ok(Resource::new_own(listing.rep()))
     }
@@ -292,12 +288,12 @@ impl types::HostDescriptor for View<'_> {
 impl types::HostDirectoryEntryStream for View<'_> {
     async fn read_directory_entry(&mut self, stream: Resource<ReaddirIterator>) -> FsResult<Option<DirectoryEntry>> {
         let listing = Resource::<Listing>::new_borrow(stream.rep());
-        self.table.get_mut(&listing)?.0.pop().transpose()
+        self.table.get_mut(&listing)?.left.pop().transpose()
     }
 
     fn drop(&mut self, stream: Resource<ReaddirIterator>) -> wasmtime::Result<()> {
-        self.files.listings = self.files.listings.saturating_sub(1);
-        self.table.delete(Resource::<Listing>::new_own(stream.rep()))?;
+        let listing = self.table.delete(Resource::<Listing>::new_own(stream.rep()))?;
+        self.files.remove_listing(listing.entries);
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! A guest's end of the gate: every power that reaches beyond the sandbox sends its calls through here to the daemon,
 //! which charges, authorises, records and does them.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -13,6 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 use wasmtime::component::HasData;
 
 use super::{
+    Exceeded,
     bindings::palisade::agent::types,
     exchange::{Exchange, Receiving},
 };
@@ -64,6 +68,11 @@ impl Gate {
 
     /// Asks the daemon and waits for its answer. Whoever stops waiting is not answered.
     pub async fn ask(&self, asked: Call) -> wasmtime::Result<Result<Answer, CallError>> {
+        // A text may take more bytes here than it took in the guest.
+        let value = FIXED.hostcall_bytes;
+        if asked.bytes() > value {
+            return Err(Exceeded { limit: "hostcall_bytes", value }.into());
+        }
         let call = self.next_call();
         let (answer, answered) = oneshot::channel();
         self.waiting().insert(call, Waiting::Answer(answer));

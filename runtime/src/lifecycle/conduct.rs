@@ -14,8 +14,16 @@ use crate::{
 /// How long a worker may take to end a step that is stopped. Then it is killed, with all its steps.
 const STOP_BOUND: Duration = Duration::from_millis(500);
 
+/// How an execution ended.
+pub struct Ended {
+    pub outcome: Outcome,
+    pub usage: Usage,
+    /// It was lost with its worker, whatever its outcome says: nobody knows what it used or did.
+    pub lost: bool,
+}
+
 /// Attends `execution` to its end. Calls that are under way then are given up.
-pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &CancellationToken) -> (Outcome, Usage) {
+pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &CancellationToken) -> Ended {
     let guest = execution.guest();
     let handle = running.handle().clone();
     let mut under_way = FuturesUnordered::new();
@@ -41,10 +49,11 @@ pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &C
                     }
                 }),
                 // What a guest that was stopped says last is not asked for.
-                Next::Ended(outcome, usage) => return match guest.stopped_by() {
-                    Some(hold) => (Outcome::Cancelled(living::failure(hold)), usage),
-                    None => (outcome, usage),
-                },
+                Next::Ended(said, usage) => {
+                    let lost = is_lost(&said);
+                    let held = guest.stopped_by().map(|hold| Outcome::Cancelled(living::failure(hold)));
+                    return Ended { outcome: held.unwrap_or(said), usage, lost };
+                }
             },
             () = abandoned.cancelled(), if !told_to_stop => {
                 told_to_stop = true;
@@ -60,7 +69,7 @@ pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &C
 
 /// Attends a tool, and passes on what it says. A caller who does not read holds the tool up, but not its end: what then
 /// finds no room is lost.
-pub async fn conduct_tool(execution: &Execution, running: &mut Running, tool: &str) -> (Outcome, Usage) {
+pub async fn conduct_tool(execution: &Execution, running: &mut Running, tool: &str) -> Ended {
     let Some(mut events) = running.take_events() else {
         return conduct(execution, running, &CancellationToken::new()).await;
     };
@@ -82,4 +91,9 @@ pub async fn conduct_tool(execution: &Execution, running: &mut Running, tool: &s
         let _ = said.try_send((tool.to_owned(), event));
     }
     ended
+}
+
+/// Returns whether an execution was lost with its worker.
+fn is_lost(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::WorkerLost(failure) if ["WORKER_LOST", "WORKER_HUNG"].contains(&failure.code.as_str()))
 }

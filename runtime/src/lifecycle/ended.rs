@@ -14,12 +14,13 @@ use tokio_util::{
 use tracing::info;
 
 use super::{
-    conduct::conduct,
+    act::cut,
+    conduct::{Ended, conduct},
     execution::Execution,
     jobs::JobHold,
     recover::Live,
     step::Accepted,
-    tools::{is_lost, wall_ms},
+    tools::wall_ms,
     trail::Note,
 };
 use crate::{
@@ -74,11 +75,11 @@ pub async fn attend(
     holds: (Option<JobHold>, Option<Live>),
 ) {
     let started = Instant::now();
-    let (outcome, usage) = conduct(&execution, &mut running, &abandoned).await;
+    let Ended { outcome, usage, lost } = conduct(&execution, &mut running, &abandoned).await;
     execution.life.end();
     let used = Amounts { fuel: usage.fuel, wall_ms: wall_ms(&usage), ..Amounts::default() };
     // Of a step that was lost nobody knows what it used: what was set aside for it counts.
-    let used = if is_lost(&outcome) { reservation.reserved() } else { used };
+    let used = if lost { reservation.reserved() } else { used };
     reservation.commit(used);
     let spent = execution.account.spent();
     let (outcome, checkpoint) = match record_result(&execution, &outcome, &usage, span.context()).await {
@@ -115,14 +116,33 @@ pub async fn attend(
     drop(holds);
 }
 
-/// Records how a step ended; returns the record's number and a checkpoint, if it waited for them.
+/// Records how a step ended; returns the record's number and a checkpoint, if it waited for them. What it spent must be on
+/// record, whatever else is: a failure that is too long is recorded without its words.
 async fn record_result(
     execution: &Execution,
     outcome: &Outcome,
     usage: &Usage,
     context: &Context,
 ) -> Result<Option<(u64, String)>, JournalError> {
-    let failure = outcome.failure().map(|failure| json!({ "code": failure.code, "message": failure.message }));
+    let failure = outcome.failure().map(|failure| (failure.code.as_str(), failure.message.as_str()));
+    match record_end(execution, outcome, failure, usage, context).await {
+        Err(JournalError::TooLarge { .. }) => {
+            let code = failure.map(|(code, _)| cut(code));
+            let cut = code.as_deref().map(|code| (code, "it is too long to be recorded"));
+            record_end(execution, outcome, cut, usage, context).await
+        }
+        recorded => recorded,
+    }
+}
+
+async fn record_end(
+    execution: &Execution,
+    outcome: &Outcome,
+    failure: Option<(&str, &str)>,
+    usage: &Usage,
+    context: &Context,
+) -> Result<Option<(u64, String)>, JournalError> {
+    let failure = failure.map(|(code, message)| json!({ "code": code, "message": message }));
     let exit_code = if let Outcome::Exited { code } = outcome { Some(*code) } else { None };
     let body = json!({
         "outcome": outcome.word(), "failure": failure, "exit_code": exit_code,

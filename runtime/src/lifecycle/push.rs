@@ -3,15 +3,22 @@
 use std::{
     collections::HashMap,
     io::{self, Write as _},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::{
+    sync::OwnedMutexGuard,
+    task::{JoinError, spawn_blocking},
+    time::timeout,
+};
 
 use super::Lifecycle;
 use crate::{
+    config::DEFAULT_TENANT,
     step::{Digest, Name},
     store::{Component, ComponentError},
     worker::{CompileError, Compiled},
@@ -59,26 +66,34 @@ impl Lifecycle {
     }
 
     /// Compiles a component that is kept, unless its artifact is there: after an upgrade, or a cleared cache.
-    pub(super) async fn ensure_artifact(&self, digest: Digest) -> Result<(), PushError> {
+    pub(super) async fn ensure_artifact(&self, tenant: &Name, digest: Digest) -> Result<(), PushError> {
         let path = self.components().artifact(digest, &self.hello().engine);
         let found = path.exists();
         self.telemetry().meters().artifact_lookup(found);
         if found {
             return Ok(());
         }
-        let _alone = self.0.compiling.alone(digest).await;
+        let _alone = self.alone(digest).await?;
         if path.exists() {
             return Ok(());
         }
-        let (compiled, artifact) = self.compile(&self.components().wasm(digest)).await?;
+        let (compiled, artifact) = self.compile(tenant, &self.components().wasm(digest)).await?;
         let this = self.clone();
         spawn_blocking(move || this.components().add_artifact(digest, &compiled.engine, artifact.path())).await??;
         Ok(())
     }
 
-    async fn compile(&self, component: &std::path::Path) -> Result<(Compiled, NamedTempFile), PushError> {
+    /// Waits until nobody else compiles a component, for as long as that can take somebody who is in the line for it.
+    async fn alone(&self, digest: Digest) -> Result<OwnedMutexGuard<()>, PushError> {
+        let limits = &self.config().limits;
+        let patience_ms = limits.queue_timeout_ms + limits.compile_timeout_ms;
+        let alone = timeout(Duration::from_millis(patience_ms), self.0.compiling.alone(digest)).await;
+        Ok(alone.map_err(|_| CompileError::LineTimeout(limits.queue_timeout_ms))?)
+    }
+
+    async fn compile(&self, tenant: &Name, component: &Path) -> Result<(Compiled, NamedTempFile), PushError> {
         let artifact = self.components().spool()?;
-        let compiled = self.0.compiler.compile(component, artifact.path()).await?;
+        let compiled = self.0.compiler.compile(tenant, component, artifact.path()).await?;
         // What a compiler says becomes part of a path only if it is what the worker said before any guest came near.
         if compiled.engine != self.hello().engine {
             return Err(CompileError::Violation("it compiled for another engine".into()).into());
@@ -107,7 +122,7 @@ impl Push {
         {
             return Err(PushError::DigestMismatch { expected, found: digest });
         }
-        let _alone = lifecycle.0.compiling.alone(digest).await;
+        let _alone = lifecycle.alone(digest).await?;
         let component = match lifecycle.components().get(digest) {
             Some(component) => component,
             None => {
@@ -125,7 +140,9 @@ impl Push {
 
 impl Lifecycle {
     async fn take_in(&self, digest: Digest, spooled: NamedTempFile) -> Result<Arc<Component>, PushError> {
-        let (compiled, artifact) = self.compile(spooled.path()).await?;
+        // Who pushes is of no tenant, unless there is none.
+        let nobody = DEFAULT_TENANT.parse().map_err(io::Error::other)?;
+        let (compiled, artifact) = self.compile(&nobody, spooled.path()).await?;
         let this = self.clone();
         let kept = spawn_blocking(move || {
             spooled.as_file().sync_all()?;
@@ -137,7 +154,7 @@ impl Lifecycle {
 }
 
 impl Compiling {
-    async fn alone(&self, digest: Digest) -> tokio::sync::OwnedMutexGuard<()> {
+    async fn alone(&self, digest: Digest) -> OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);

@@ -238,7 +238,9 @@ impl Lifecycle {
 
     /// Runs a tool once, without any power, for what it says of itself.
     async fn describe(&self, component: &Component) -> Result<ToolDescription, RegisterError> {
-        self.ensure_artifact(component.digest).await.map_err(RegisterError::Compile)?;
+        // The operator asks, for nobody's sake: no tenant's files are within reach.
+        let nobody = DEFAULT_TENANT.parse().map_err(|e: BadName| RegisterError::Undescribed(e.to_string()))?;
+        self.ensure_artifact(&nobody, component.digest).await.map_err(RegisterError::Compile)?;
         let asked = crate::config::AskedLimits {
             fuel: Some(DESCRIBE_FUEL),
             timeout_ms: Some(DESCRIBE_TIMEOUT_MS),
@@ -247,8 +249,6 @@ impl Lifecycle {
         let limits = &self.config().limits;
         let limits = limits.grant(asked).or_else(|_| limits.grant(Default::default()));
         let limits = limits.map_err(|error| RegisterError::Limit { key: "limits".into(), error })?;
-        // The operator asks, for nobody's sake: no tenant's files are within reach.
-        let nobody = DEFAULT_TENANT.parse().map_err(|e: BadName| RegisterError::Undescribed(e.to_string()))?;
         let slot = self.admit(&nobody, None, limits.memory_bytes).await?;
         let spec = StepSpec {
             component: component.digest,

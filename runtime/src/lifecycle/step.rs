@@ -146,7 +146,7 @@ impl Lifecycle {
         // Then it is prepared: compiled if its artifact is gone, a slot, a budget, a workspace for itself.
         let memory = self.memory_at_once(&limits, manifest);
         let admitted = async {
-            self.ensure_artifact(subject.component.digest).await.map_err(RunError::Compile)?;
+            self.ensure_artifact(&tenant.name, subject.component.digest).await.map_err(RunError::Compile)?;
             let queued = Instant::now();
             let slot = self.admit(&tenant.name, job.as_ref(), memory).await?;
             self.telemetry().meters().step_queued(queued.elapsed());

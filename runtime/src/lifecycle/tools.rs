@@ -10,7 +10,7 @@ use tokio::task::block_in_place;
 use super::{
     Lifecycle,
     act::{Done, cut, refused},
-    conduct::conduct_tool,
+    conduct::{Ended, conduct_tool},
     denial::{failed, invalid, unavailable},
     execution::Execution,
     gate::Permit,
@@ -188,9 +188,7 @@ pub async fn call(
         return Done::new(sent, Err(error));
     }
     match run(permit, worker_step, &tool, &grant, arguments, limits).await {
-        Ok((outcome, usage)) => {
-            // Of one that was lost nobody knows what it used or did.
-            let lost = is_lost(&outcome);
+        Ok(Ended { outcome, usage, lost }) => {
             let used = Amounts { fuel: usage.fuel, wall_ms: wall_ms(&usage), bytes_in: usage.output_bytes, ..sent };
             let used = if lost { reserved } else { used };
             let (result, kept) = match answer(&tool, outcome, limits.output_bytes) {
@@ -210,14 +208,15 @@ async fn run(
     grant: &ToolGrant,
     arguments: Canonical,
     limits: StepLimits,
-) -> Result<(Outcome, Usage), CallError> {
+) -> Result<Ended, CallError> {
     let execution = permit.execution();
     let lifecycle = &execution.lifecycle;
     let lost = |error: String| {
         tracing::error!(tool = %tool.tool.name, error, "a tool cannot be run");
         unavailable("WORKER_UNAVAILABLE", "the tool cannot be run now: see the daemon's log")
     };
-    lifecycle.ensure_artifact(tool.tool.component).await.map_err(|e| lost(e.to_string()))?;
+    let (tenant, component) = (&execution.step.tenant.name, tool.tool.component);
+    lifecycle.ensure_artifact(tenant, component).await.map_err(|e| lost(e.to_string()))?;
     let (origin, started) = (permit.tool_origin(), Instant::now());
     let inner = Execution {
         lifecycle: lifecycle.clone(),
@@ -322,11 +321,6 @@ fn words(problems: &[Problem]) -> String {
         pointer => format!("{pointer}: {}", problem.message),
     });
     words.collect::<Vec<_>>().join("; ")
-}
-
-/// Returns whether an execution was lost with its worker.
-pub fn is_lost(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::WorkerLost(failure) if ["WORKER_LOST", "WORKER_HUNG"].contains(&failure.code.as_str()))
 }
 
 /// Returns the wall-clock time of an execution, each begun millisecond whole.

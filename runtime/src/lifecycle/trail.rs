@@ -118,6 +118,7 @@ impl Trail {
         if pending.broken && note.kind != Kind::Outcome {
             return Err(broken());
         }
+        let last = note.kind == Kind::Result;
         match self.journal.append(Entry { patient: true, ..self.entry(note) }) {
             Ok(ticket) => {
                 let number = Number::default();
@@ -129,7 +130,8 @@ impl Trail {
                 if pending.broken { Err(broken()) } else { Ok(number) }
             }
             Err(error) => {
-                pending.broken = true;
+                // After the result nothing leaves the step.
+                pending.broken |= !last;
                 Err(error)
             }
         }

@@ -49,6 +49,9 @@ enum Linked {
     Command(CommandPre<StepState>),
 }
 
+/// Bytes of a failure's message that are told.
+const MESSAGE_BYTES: usize = 16 << 10;
+
 /// Media type of what tools take and give.
 const JSON: &str = "application/json";
 
@@ -185,7 +188,7 @@ async fn call(component: &Linked, store: &mut Store<StepState>, spec: StepSpec) 
 }
 
 fn failure(error: Error) -> Failure {
-    Failure::new(shorten(error.code, 128), shorten(error.message, 16 << 10))
+    Failure::new(shorten(error.code, 128), shorten(error.message, MESSAGE_BYTES))
 }
 
 fn outcome(ended: Result<wasmtime::Result<Ended>, Stopped>, limits: &StepLimits, refused_memory: bool) -> Outcome {
@@ -228,7 +231,7 @@ fn outcome(ended: Result<wasmtime::Result<Ended>, Stopped>, limits: &StepLimits,
             // A resource that is used wrongly, or in the wrong order, is an ordinary mistake.
             let mistaken = error.is::<ResourceTableError>();
             let code = if mistaken { "TRAPPED" } else { GUEST_STOPPED };
-            Outcome::Trapped(Failure::new(code, shorten(format!("the guest was stopped: {error:#}"), 16 << 10)))
+            Outcome::Trapped(Failure::new(code, shorten(format!("the guest was stopped: {error:#}"), MESSAGE_BYTES)))
         }
     }
 }
@@ -247,10 +250,10 @@ fn exceeded(limit: &str, value: u64) -> Outcome {
 }
 
 fn lost(code: &str, error: &wasmtime::Error) -> Outcome {
-    Outcome::WorkerLost(Failure::new(code, format!("{error:#}")))
+    Outcome::WorkerLost(Failure::new(code, shorten(format!("{error:#}"), MESSAGE_BYTES)))
 }
 
-/// Cuts a guest's text to `bytes_max`.
+/// Cuts a text to `bytes_max`.
 fn shorten(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         text.truncate(text.floor_char_boundary(bytes_max));

@@ -307,6 +307,10 @@ pub fn push(error: PushError) -> Status {
         PushError::Compile(CompileError::Timeout(_) | CompileError::Died(_)) => {
             bad_field("COMPILE_LIMIT", "chunk", message)
         }
+        PushError::Compile(CompileError::LineFull(_)) => retry_later(Code::ResourceExhausted, "QUEUE_FULL", message),
+        PushError::Compile(CompileError::LineTimeout(_)) => {
+            retry_later(Code::ResourceExhausted, "QUEUE_TIMEOUT", message)
+        }
         PushError::Compile(CompileError::Violation(_)) => internal(&message),
         PushError::Compile(CompileError::Io(error)) | PushError::Io(error) => storage(error),
         PushError::Store(error) => component(error),

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Headers, HttpRequest, HttpResponse, header_bytes};
+use super::{Failure, Headers, HttpRequest, HttpResponse, field_bytes, header_bytes};
 
 /// One host call. Whatever is in it came from a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Returns the bytes that the guest sends out with it.
+    /// Returns the bytes that the guest sends out with it, and what each header counts beside its own.
     pub fn bytes(&self) -> u64 {
         let bytes = match self {
             Self::ListTools => 0,
@@ -53,7 +53,7 @@ impl Call {
             Self::PutMemory { space, key, value, .. } => space.len() + key.len() + value.len(),
             Self::SendRequest(request) => {
                 let line = request.method.len() + request.authority.len() + request.path_with_query.len();
-                line + header_bytes(&request.headers) as usize
+                line + field_bytes(&request.headers) as usize
             }
         };
         bytes as u64

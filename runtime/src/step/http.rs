@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CallError;
+use super::{CallError, FIELD_BYTES, bounded};
 
 /// A request as a guest made it. Nothing in it is checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,7 @@ pub struct HttpRequest {
     pub scheme: String,
     pub authority: String,
     pub path_with_query: String,
+    #[serde(deserialize_with = "bounded::headers")]
     pub headers: Headers,
     /// A body follows, in pieces.
     pub has_body: bool,
@@ -41,6 +42,7 @@ pub enum Piece {
     /// At most [`PIECE_BYTES_MAX`] of it.
     Data(Vec<u8>),
     End {
+        #[serde(deserialize_with = "bounded::headers")]
         trailers: Headers,
     },
     /// There is no more of it, and why. The guest's own is said by the daemon.
@@ -72,6 +74,11 @@ impl Piece {
     pub fn is_last(&self) -> bool {
         !matches!(self, Self::Data(_))
     }
+}
+
+/// Returns what headers, or trailers, count that come from a guest: many empty ones are not free.
+pub fn field_bytes(headers: &[(String, Vec<u8>)]) -> u64 {
+    header_bytes(headers) + (headers.len() * FIELD_BYTES) as u64
 }
 
 /// Returns the bytes of names and values.

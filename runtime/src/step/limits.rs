@@ -66,6 +66,8 @@ pub struct Fixed {
     pub resources: u64,
     /// Live directory streams: each holds a whole listing.
     pub directory_streams: u64,
+    /// Entries of all these listings together.
+    pub listed_entries: u64,
     /// Files of which a step asks what stands for them: each is remembered.
     pub objects: u64,
     /// Live component-model handles.
@@ -91,7 +93,7 @@ pub struct Fixed {
     /// Bytes of names and values of the headers, or of the trailers, of one request or response, counted as they lie in
     /// memory.
     pub header_fields_bytes: u64,
-    /// Bytes of a request's method, URL, and headers together.
+    /// Bytes of a request's method, URL, and headers together, each header with [`FIELD_BYTES`] more.
     pub request_head_bytes: u64,
     /// Bytes of the largest body that is held to be signed by a credential.
     pub signed_body_bytes: u64,
@@ -101,7 +103,7 @@ pub struct Fixed {
     pub yield_fuel: u64,
 }
 
-/// What a field of an event counts beside its texts: many empty ones are not free.
+/// What a field of an event, or a header, counts beside its texts: many empty ones are not free.
 pub const FIELD_BYTES: usize = 16;
 
 /// The fixed limits.
@@ -114,6 +116,7 @@ pub const FIXED: Fixed = Fixed {
     hostcall_bytes: 4 << 20,
     resources: 1_000,
     directory_streams: 64,
+    listed_entries: 262_144,
     objects: 262_144,
     handles: 10_000,
     random_bytes: 64 << 10,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bounded;
+
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -89,9 +91,20 @@ pub struct Usage {
 /// What a step says while it runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    Log { level: Level, message: String, fields: Vec<(String, String)> },
-    Progress { fraction: f64, message: String },
-    Output { stream: Stream, data: Vec<u8> },
+    Log {
+        level: Level,
+        message: String,
+        #[serde(deserialize_with = "bounded::event_fields")]
+        fields: Vec<(String, String)>,
+    },
+    Progress {
+        fraction: f64,
+        message: String,
+    },
+    Output {
+        stream: Stream,
+        data: Vec<u8>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

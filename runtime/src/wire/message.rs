@@ -150,7 +150,7 @@ pub enum WallState {
     NotDelegated,
 }
 
-/// From the daemon to a compiler: `Start`, then the component in chunks.
+/// From the daemon to a compiler: `Start`; then, once its walls have been judged, the component in chunks.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToCompiler {
     Start {
@@ -166,11 +166,13 @@ pub enum ToCompiler {
     Chunk(Vec<u8>),
 }
 
-/// From a compiler to the daemon: `Refused`; or `Inspected`, the artifact in chunks, and `Done`.
+/// From a compiler to the daemon: `Ready`, from inside the jail and before it is sent a byte of the component; then
+/// `Refused`, or `Inspected`, the artifact in chunks, and `Done`.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromCompiler {
+    Ready { walls: Vec<Wall> },
     Refused(Refusal),
-    Inspected { inspection: Inspection, engine: String, walls: Vec<Wall> },
+    Inspected { inspection: Inspection, engine: String },
     Chunk(Vec<u8>),
     Done,
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{frame::decode, *};
-use crate::step::{Failure, Outcome, Usage};
+use crate::step::{Call, Event, Failure, HttpRequest, Level, Outcome, Patience, Piece, Usage};
 
 fn done() -> FromWorker {
     let outcome = Outcome::Failed(Failure::new("CODE", "message"));
@@ -31,6 +31,34 @@ fn bytes_after_the_value_are_refused() {
     let mut frame = encode(&FromCompiler::Done).unwrap();
     frame.push(0);
     assert!(matches!(decode::<FromCompiler>(&frame[4..]), Err(WireError::Trailing(1))));
+}
+
+#[test]
+fn lists_that_are_longer_than_they_can_be_are_not_read() {
+    let headers = |many: usize| vec![(String::new(), Vec::new()); many];
+    let request = |many: usize| {
+        let request = HttpRequest {
+            method: String::new(),
+            scheme: String::new(),
+            authority: String::new(),
+            path_with_query: String::new(),
+            headers: headers(many),
+            has_body: false,
+            patience: Patience::default(),
+        };
+        FromWorker::Call { step: 1, call: 1, asked: Call::SendRequest(Box::new(request)) }
+    };
+    let trailers = |many: usize| FromWorker::Body { step: 1, call: 1, piece: Piece::End { trailers: headers(many) } };
+    let event = |many: usize| {
+        let fields = vec![(String::new(), String::new()); many];
+        FromWorker::Event { step: 1, event: Event::Log { level: Level::Info, message: String::new(), fields } }
+    };
+    let is_read = |message: FromWorker| decode::<FromWorker>(&encode(&message).unwrap()[4..]).is_ok();
+    for (most, more) in
+        [(request(8_192), request(8_193)), (trailers(8_192), trailers(8_193)), (event(4_096), event(4_097))]
+    {
+        assert!(is_read(most) && !is_read(more));
+    }
 }
 
 proptest! {

@@ -11,7 +11,8 @@ const FIRST: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A worker that lived so long was a good one: what came before it is forgotten.
+/// A worker that lived so long was a good one, and so were those of a time that long in which none failed: what came
+/// before is forgotten.
 pub const GOOD: Duration = Duration::from_secs(30);
 
 /// What a tenant's workers came to lately.
@@ -25,7 +26,9 @@ pub struct Backoff {
 impl Backoff {
     /// Counts a worker that could not be started, or came to a bad end after it `lived` so long.
     pub fn failed(&mut self, now: Instant, lived: Duration, why: &str) {
-        self.failures = if lived >= GOOD { 1 } else { self.failures.saturating_add(1) };
+        // Where workers are there for one step, none lives long: so a time without a bad end is as good.
+        let calm = self.until.is_none_or(|until| now.saturating_duration_since(until) >= GOOD);
+        self.failures = if calm || lived >= GOOD { 1 } else { self.failures.saturating_add(1) };
         // One accident is no loop.
         let pause = match self.failures {
             0 | 1 => Duration::ZERO,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{running::Handle, steps::Violation};
 use crate::{
-    step::{Answer, BODY_WINDOW_BYTES, CallError, FIXED, Failure, HttpResponse, PIECE_BYTES_MAX, Piece, header_bytes},
+    step::{Answer, BODY_WINDOW_BYTES, CallError, FIXED, Failure, HttpResponse, PIECE_BYTES_MAX, Piece, field_bytes},
     wire::{ToWorker, encode},
 };
 
@@ -77,7 +77,7 @@ impl Ends {
         match &piece {
             Piece::Data(data) if data.len() > PIECE_BYTES_MAX => return Err(Violation::Limit("body_piece_bytes")),
             Piece::Data(_) => {}
-            Piece::End { trailers } if header_bytes(trailers) + trailers.len() as u64 > FIXED.header_fields_bytes => {
+            Piece::End { trailers } if field_bytes(trailers) > FIXED.header_fields_bytes => {
                 return Err(Violation::Limit("header_fields_bytes"));
             }
             Piece::End { .. } | Piece::Broken(_) => self.uploaded = true,

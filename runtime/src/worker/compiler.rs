@@ -1,16 +1,19 @@
 //! Compiles components, each in a jailed process of its own that ends with it.
 
+#[cfg(test)]
+mod tests;
+
 use std::{path::Path, time::Duration};
 
 use tokio::{
     fs::File,
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    sync::Semaphore,
     time::timeout,
 };
 
-use super::{checks::lacking, process::Spawner};
+use super::{checks::lacking, line::Line, process::Spawner};
+use crate::step::Name;
 use crate::wire::{self, CHUNK_BYTES_MAX, Confinement, FromCompiler, Inspection, Refusal, ToCompiler, WireError};
 
 /// Compilations at once: each takes as many processors as there are.
@@ -24,15 +27,22 @@ pub struct CompileLimits {
     pub artifact_bytes: u64,
     /// Memory of the largest step.
     pub step_memory_bytes: u64,
+    /// How long a compilation may wait for others.
+    pub patience: Duration,
 }
 
 /// Starts compilers.
 pub struct Compiler {
     spawner: Spawner,
+    terms: Terms,
+    line: Line,
+}
+
+/// What every compiler is held to.
+struct Terms {
     limits: CompileLimits,
     /// Walls without which nothing is compiled.
     required: Vec<&'static str>,
-    slots: Semaphore,
 }
 
 /// What a compiler made of a component.
@@ -46,6 +56,10 @@ pub struct Compiled {
 pub enum CompileError {
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("as many compilations of the tenant are under way or wait as may, which is {0}: retry later")]
+    LineFull(usize),
+    #[error("others were compiled for longer than the limit `queue_timeout_ms` of {0}: retry later")]
+    LineTimeout(u64),
     #[error("compiling took more than `compile_timeout_ms` of {0}")]
     Timeout(u64),
     #[error("the compiler was stopped, as a rule by `compile_memory_bytes` or `compile_timeout_ms`: {0}")]
@@ -59,25 +73,29 @@ pub enum CompileError {
 impl Compiler {
     /// Returns a compiler.
     pub fn new(spawner: Spawner, limits: CompileLimits, required: Vec<&'static str>) -> Self {
-        Self { spawner, limits, required, slots: Semaphore::new(AT_ONCE) }
+        Self { spawner, terms: Terms { limits, required }, line: Line::new(AT_ONCE, limits.patience) }
     }
 
-    /// Compiles the component in `component` and writes its artifact to `artifact`, which is durable on return.
-    pub async fn compile(&self, component: &Path, artifact: &Path) -> Result<Compiled, CompileError> {
-        let _slot = self.slots.acquire().await.map_err(std::io::Error::other)?;
+    /// Compiles the component in `component` for `tenant` and writes its artifact to `artifact`, which is durable on return.
+    pub async fn compile(&self, tenant: &Name, component: &Path, artifact: &Path) -> Result<Compiled, CompileError> {
+        let limits = &self.terms.limits;
+        let _place = self.line.place(tenant).await?;
         let (process, mut socket) = self.spawner.spawn("compile").await?;
-        let talked =
-            timeout(self.limits.timeout, self.talk(&mut socket, process.confinement(), component, artifact)).await;
+        let talk = self.terms.talk(&mut socket, process.confinement(), component, artifact);
+        let talked = timeout(limits.timeout, talk).await;
         let end = process.end().await;
         match talked {
             Ok(Err(Talk::Compile(error))) => Err(error),
             Ok(Err(Talk::Wire(WireError::Closed | WireError::Io(_)))) => Err(CompileError::Died(end.to_string())),
             Ok(Err(Talk::Wire(error))) => Err(CompileError::Violation(error.to_string())),
             Ok(Ok(compiled)) => Ok(compiled),
-            Err(_) => Err(CompileError::Timeout(self.limits.timeout.as_millis() as u64)),
+            Err(_) => Err(CompileError::Timeout(limits.timeout.as_millis() as u64)),
         }
     }
+}
 
+impl Terms {
+    /// Gives a compiler the component in `component`, once its jail is judged, and takes the artifact.
     async fn talk(
         &self,
         socket: &mut UnixStream,
@@ -97,6 +115,11 @@ impl Compiler {
             confinement,
         };
         socket.write_all(&wire::encode(&start)?).await.map_err(WireError::Io)?;
+        // It proves its jail while nothing hostile has come near it: afterwards its word would be worth nothing.
+        let FromCompiler::Ready { walls } = wire::read(socket).await? else { return Err(out_of_turn()) };
+        if let Some(wall) = lacking(&self.required, &walls).first() {
+            return Err(CompileError::Violation(format!("its jail lacks `{}`: {}", wall.name, wall.detail)).into());
+        }
         let mut chunk = vec![0; CHUNK_BYTES_MAX];
         loop {
             let read = component.read(&mut chunk).await?;
@@ -106,19 +129,20 @@ impl Compiler {
             let frame = wire::encode(&ToCompiler::Chunk(chunk[..read].to_vec()))?;
             socket.write_all(&frame).await.map_err(WireError::Io)?;
         }
-        let (inspection, engine, walls) = match wire::read(socket).await? {
-            FromCompiler::Inspected { inspection, engine, walls } => (inspection, engine, walls),
+        let (inspection, engine) = match wire::read(socket).await? {
+            FromCompiler::Inspected { inspection, engine } => (inspection, engine),
             FromCompiler::Refused(refusal) => return Err(CompileError::Refused(refusal).into()),
-            _ => return Err(CompileError::Violation("it spoke out of turn".into()).into()),
+            _ => return Err(out_of_turn()),
         };
-        if let Some(wall) = lacking(&self.required, &walls).first() {
-            return Err(CompileError::Violation(format!("its jail lacks `{}`: {}", wall.name, wall.detail)).into());
-        }
         let mut artifact = File::create(artifact).await?;
         let mut written = 0;
         loop {
             match wire::read(socket).await? {
                 FromCompiler::Chunk(chunk) => {
+                    if chunk.len() > CHUNK_BYTES_MAX {
+                        let said = format!("a chunk of {} bytes; at most {CHUNK_BYTES_MAX} are taken", chunk.len());
+                        return Err(CompileError::Violation(said).into());
+                    }
                     written += chunk.len() as u64;
                     if written > self.limits.artifact_bytes {
                         return Err(CompileError::Violation("more than `artifact_bytes`".into()).into());
@@ -126,7 +150,7 @@ impl Compiler {
                     artifact.write_all(&chunk).await?;
                 }
                 FromCompiler::Done => break,
-                _ => return Err(CompileError::Violation("it spoke out of turn".into()).into()),
+                _ => return Err(out_of_turn()),
             }
         }
         artifact.flush().await?;
@@ -135,7 +159,12 @@ impl Compiler {
     }
 }
 
+fn out_of_turn() -> Talk {
+    CompileError::Violation("it spoke out of turn".into()).into()
+}
+
 /// Tells a failure of the conversation from a failure of ours.
+#[derive(Debug)]
 enum Talk {
     Wire(WireError),
     Compile(CompileError),

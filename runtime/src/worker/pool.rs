@@ -65,8 +65,9 @@ struct Pool {
 struct Places {
     /// All whose process runs.
     alive: Vec<Arc<Worker>>,
-    /// Workers that are being started.
+    /// Workers that are being started, for steps and as spares.
     starting: usize,
+    starting_spares: usize,
     /// The worker of each home, or a place that waits for it.
     homes: HashMap<Home, Place>,
     spares: HashMap<Name, Vec<Arc<Worker>>>,
@@ -153,11 +154,11 @@ impl Workers {
         spec: StepSpec,
         mut holds: Box<dyn Any + Send>,
     ) -> Result<Running, WorkerError> {
-        let (step, limits) = (self.0.next_step(), spec.limits);
+        let (step, limits, bytes) = (self.0.next_step(), spec.limits, spec.task.input_bytes());
         let frame = wire::encode(&ToWorker::Run { step, caller: None, spec: Box::new(spec) })?;
         loop {
             let worker = self.0.at(home).await?;
-            match worker.steps.add(step, None, limits, holds) {
+            match worker.steps.add(step, None, limits, bytes, holds) {
                 Ok(received) => {
                     if home.whose == Whose::Step {
                         worker.steps.retire(Reason::Isolation);
@@ -177,10 +178,11 @@ impl Workers {
         spec: StepSpec,
         holds: Box<dyn Any + Send>,
     ) -> Result<Running, WorkerError> {
-        let (step, limits) = (self.0.next_step(), spec.limits);
+        let (step, limits, bytes) = (self.0.next_step(), spec.limits, spec.task.input_bytes());
         let frame = wire::encode(&ToWorker::Run { step, caller: Some(caller), spec: Box::new(spec) })?;
         let worker = self.0.worker_of(caller).ok_or(WorkerError::CallerGone)?;
-        let received = worker.steps.add(step, Some(caller), limits, holds).map_err(|_| WorkerError::CallerGone)?;
+        let added = worker.steps.add(step, Some(caller), limits, bytes, holds);
+        let received = added.map_err(|_| WorkerError::CallerGone)?;
         Ok(worker.send(step, received, &frame).await)
     }
 }
@@ -277,7 +279,7 @@ impl Pool {
             }
         }
         places.starting += 1;
-        Ok(Room(self.clone()))
+        Ok(Room { pool: self.clone(), spare: false })
     }
 
     /// Forgets a worker that ended, and counts a bad end.
@@ -323,7 +325,7 @@ impl Pool {
         let state = places.tenants.get(tenant);
         // A spare takes nobody's place.
         let lacks = spares < self.settings.spares
-            && places.count() < self.settings.total
+            && places.count() + places.starting_spares < self.settings.total
             && state.and_then(|tenant| tenant.used).is_some_and(lately);
         if !lacks {
             places.refilling.remove(tenant);
@@ -333,8 +335,17 @@ impl Pool {
         if !pause.is_zero() {
             return Some(Err(pause));
         }
-        places.starting += 1;
-        Some(Ok(Room(self.clone())))
+        places.starting_spares += 1;
+        Some(Ok(Room { pool: self.clone(), spare: true }))
+    }
+
+    /// Keeps a spare, unless a step took its place meanwhile.
+    fn keep(&self, spare: Arc<Worker>) {
+        let mut places = self.places();
+        if places.count() > self.settings.total && spare.steps.retire_idle(Reason::Place) {
+            return;
+        }
+        places.spares.entry(spare.tenant.clone()).or_default().push(spare);
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -350,30 +361,40 @@ async fn refill_one(pool: &Weak<Pool>, tenant: &Name) -> Option<Duration> {
         Err(pause) => return Some(pause),
     };
     match pool.start_in(room, tenant).await {
-        Ok(worker) => pool.places().spares.entry(tenant.clone()).or_default().push(worker),
+        Ok(worker) => pool.keep(worker),
         Err(error) => error!(%tenant, %error, "no spare worker"),
     }
     Some(Duration::ZERO)
 }
 
 impl Places {
+    /// Returns the places that are taken. A spare that is being started takes none yet: a step that was admitted must find
+    /// one.
     fn count(&self) -> usize {
         self.starting + self.alive.iter().filter(|worker| !worker.steps.leaves()).count()
     }
 }
 
 /// A worker that is being started, as far as the count of all goes.
-struct Room(Arc<Pool>);
+struct Room {
+    pool: Arc<Pool>,
+    spare: bool,
+}
 
 impl Room {
     fn taken_by(self, worker: Arc<Worker>) {
-        self.0.places().alive.push(worker);
+        self.pool.places().alive.push(worker);
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.0.places().starting -= 1;
+        let mut places = self.pool.places();
+        if self.spare {
+            places.starting_spares -= 1;
+        } else {
+            places.starting -= 1;
+        }
     }
 }
 

@@ -14,16 +14,17 @@ use tokio::{
 
 use super::{
     bodies::{Ends, Loose},
-    checks::{check_size, is_suspicious, text_bytes},
+    checks::is_suspicious,
+    entry::Entry,
     wear::Reason,
 };
-use crate::{
-    step::{Call, Event, FIXED, Failure, Outcome, Piece, StepLimits, Usage},
-    wire::{CHUNK_BYTES_MAX, EVENT_WINDOW},
-};
+use crate::step::{Call, Event, Failure, Outcome, Piece, StepLimits, Usage};
 
 /// How much later than its deadline or its cancellation a step may end before its worker counts as hung.
 pub const GRACE: Duration = Duration::from_secs(2);
+
+/// Frames of one HTTP request that can come after its end: of both bodies what was on its way, in the smallest pieces.
+const STRAYS_MAX: u64 = 4_096;
 
 /// What comes from a step. The events end before the end comes.
 pub struct Received {
@@ -50,6 +51,10 @@ pub enum Violation {
     Calls,
     #[error("more than the step's limit `{0}`")]
     Limit(&'static str),
+    #[error("an end that it cannot know of: {0}")]
+    End(&'static str),
+    #[error("more frames for calls that have ended than can have been on their way")]
+    Strays,
 }
 
 /// All steps of one worker.
@@ -63,6 +68,9 @@ struct Table {
     entries: HashMap<u64, Entry>,
     /// How many more it takes.
     left: u64,
+    /// HTTP requests that it sent, and frames of theirs that came after their ends.
+    requests: u64,
+    strays: u64,
     taking: Taking,
     /// When a step was last taken, or the last one ended.
     used: Instant,
@@ -79,48 +87,11 @@ enum Taking {
     Nothing,
 }
 
-struct Entry {
-    messages: mpsc::Sender<Event>,
-    calls: mpsc::Sender<Asked>,
-    /// Of the HTTP requests that have not ended.
-    bodies: HashMap<u64, Ends>,
-    ended: oneshot::Sender<(Outcome, Usage)>,
-    limits: StepLimits,
-    events: u64,
-    stdio_bytes: u64,
-    since: Instant,
-    /// The worker is killed if the step has not ended by then.
-    overdue: Instant,
-    /// What the step holds: its slot and its workspace. Free again when the worker is done with them.
-    _holds: Box<dyn Any + Send>,
-}
-
-impl Entry {
-    /// Returns the usage as far as it can be true: what was seen here is counted here, and nothing exceeds its limit.
-    fn possible(&self, outcome: &Outcome, said: Usage) -> Usage {
-        // What JSON carries exactly: usage is recorded.
-        const MOST: u64 = (1 << 53) - 1;
-        let elapsed = self.since.elapsed().as_micros() as u64;
-        Usage {
-            fuel: said.fuel.min(self.limits.fuel),
-            memory_peak_bytes: said.memory_peak_bytes.min(self.limits.memory_bytes),
-            wall_time_us: said.wall_time_us.min(elapsed),
-            cpu_time_us: said.cpu_time_us.min(elapsed),
-            input_bytes: said.input_bytes.min(MOST),
-            output_bytes: if let Outcome::Succeeded { output, .. } = outcome { output.len() as u64 } else { 0 },
-            stdio_bytes: self.stdio_bytes,
-            events: self.events,
-            disk_bytes: said.disk_bytes.clamp(-(MOST as i64), MOST as i64),
-            disk_entries: said.disk_entries.clamp(-(MOST as i64), MOST as i64),
-        }
-    }
-}
-
 impl Steps {
     /// Returns the steps of a worker that takes `most` of them.
     pub fn new(most: u64) -> Self {
         let (entries, used) = (HashMap::new(), Instant::now());
-        let table = Table { entries, left: most, taking: Taking::Steps, used, look: None };
+        let table = Table { entries, left: most, requests: 0, strays: 0, taking: Taking::Steps, used, look: None };
         Self { table: Mutex::new(table), changed: Notify::new() }
     }
 
@@ -131,6 +102,7 @@ impl Steps {
         step: u64,
         caller: Option<u64>,
         limits: StepLimits,
+        input_bytes: u64,
         holds: Box<dyn Any + Send>,
     ) -> Result<Received, Box<dyn Any + Send>> {
         let mut table = self.table();
@@ -142,24 +114,8 @@ impl Steps {
         if !taken {
             return Err(holds);
         }
-        // Room for all that a worker may send, so that delivering never waits.
-        let (messages, events) = mpsc::channel(EVENT_WINDOW);
-        let (asked, calls) = mpsc::channel(FIXED.calls_under_way as usize);
-        let (end, ended) = oneshot::channel();
-        let since = Instant::now();
-        let overdue = since + Duration::from_millis(limits.timeout_ms) + GRACE;
-        let entry = Entry {
-            messages,
-            calls: asked,
-            bodies: HashMap::new(),
-            ended: end,
-            limits,
-            events: 0,
-            stdio_bytes: 0,
-            since,
-            overdue,
-            _holds: holds,
-        };
+        let (entry, received) = Entry::new(limits, input_bytes, holds);
+        let (since, overdue) = (Instant::now(), entry.overdue);
         table.entries.insert(step, entry);
         (table.used, table.left) = (since, table.left.saturating_sub(1));
         if table.left == 0 {
@@ -168,7 +124,7 @@ impl Steps {
         if table.look.is_none_or(|look| overdue < look) {
             self.changed.notify_waiters();
         }
-        Ok(Received { events, calls, ended })
+        Ok(received)
     }
 
     /// Forgets a step that was never sent.
@@ -232,53 +188,16 @@ impl Steps {
 
     /// Takes an event from the worker.
     pub fn event(&self, step: u64, event: Event) -> Result<(), Violation> {
-        let mut table = self.table();
-        let entry = table.entries.get_mut(&step).ok_or(Violation::UnknownStep)?;
-        match &event {
-            Event::Output { data, .. } => {
-                entry.stdio_bytes += data.len() as u64;
-                if entry.stdio_bytes > entry.limits.stdio_bytes || data.len() > CHUNK_BYTES_MAX {
-                    return Err(Violation::Limit("stdio_bytes"));
-                }
-            }
-            Event::Log { .. } | Event::Progress { .. } => {
-                entry.events += 1;
-                if entry.events > entry.limits.events {
-                    return Err(Violation::Limit("events"));
-                }
-                if text_bytes(&event) > FIXED.event_bytes as usize {
-                    return Err(Violation::Limit("event_bytes"));
-                }
-            }
-        }
-        match entry.messages.try_send(event) {
-            // The caller hung up: the step is being cancelled and may still say something.
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Violation::Window),
-        }
+        self.table().entry(step)?.event(event)
     }
 
     /// Takes a host call from the worker.
     pub fn call(&self, step: u64, call: u64, asked: Call) -> Result<(), Violation> {
         let mut table = self.table();
-        let entry = table.entries.get_mut(&step).ok_or(Violation::UnknownStep)?;
-        let bodies = if matches!(asked, Call::SendRequest(_)) {
-            if entry.bodies.len() as u64 >= FIXED.requests_under_way || entry.bodies.contains_key(&call) {
-                return Err(Violation::Calls);
-            }
-            if asked.bytes() > FIXED.request_head_bytes {
-                return Err(Violation::Limit("request_head_bytes"));
-            }
-            let (ends, loose) = Ends::new();
-            entry.bodies.insert(call, ends);
-            Some(loose)
-        } else {
-            None
-        };
-        match entry.calls.try_send(Asked { call, asked, bodies }) {
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Violation::Calls),
-        }
+        let requests = u64::from(matches!(asked, Call::SendRequest(_)));
+        table.entry(step)?.call(call, asked)?;
+        table.requests += requests;
+        Ok(())
     }
 
     /// Takes a piece of a request's body from the worker. One of a call that ended meanwhile is nobody's.
@@ -301,15 +220,14 @@ impl Steps {
 
     /// Does something with the bodies of a call, if it has not ended.
     pub fn stream(&self, step: u64, call: u64, with: impl FnOnce(&mut Ends)) {
-        if let Some(ends) = self.table().entries.get_mut(&step).and_then(|entry| entry.bodies.get_mut(&call)) {
+        if let Some(ends) = self.table().bodies(step, call) {
             with(ends);
         }
     }
 
-    /// Ends the bodies of a call; returns whether its response had begun.
+    /// Ends a call; returns whether it is a request whose response had begun.
     pub fn end_call(&self, step: u64, call: u64) -> bool {
-        let ended = self.table().entries.get_mut(&step).and_then(|entry| entry.bodies.remove(&call));
-        ended.is_some_and(|ends| ends.begun)
+        self.table().entries.get_mut(&step).is_some_and(|entry| entry.end_call(call))
     }
 
     fn bodies(
@@ -318,30 +236,35 @@ impl Steps {
         call: u64,
         with: impl FnOnce(&mut Ends) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        // What is sent for a call comes from others than its step, and can come after the end of either: it is nobody's.
         let mut table = self.table();
-        let bodies = table.entries.get_mut(&step).and_then(|entry| entry.bodies.get_mut(&call));
-        bodies.map_or(Ok(()), with)
+        if let Some(ends) = table.bodies(step, call) {
+            return with(ends);
+        }
+        // What is sent for a call comes from others than its step, and can come after the end of either: it is nobody's.
+        // Of each call there is no more of that than was on its way.
+        table.strays += 1;
+        let most = table.requests.saturating_add(1).saturating_mul(STRAYS_MAX);
+        if table.strays > most { Err(Violation::Strays) } else { Ok(()) }
     }
 
     /// Takes the end of a step from the worker.
     pub fn done(&self, step: u64, outcome: Outcome, usage: Usage) -> Result<(), Violation> {
         // A worker that breaks the rules keeps what its step holds until it is dead.
-        check_size(&outcome, &self.table().entries.get(&step).ok_or(Violation::UnknownStep)?.limits)?;
+        self.table().entry(step)?.check(&outcome)?;
         if is_suspicious(&outcome) {
             self.retire(Reason::Suspicion);
         }
         let entry = self.remove(step).ok_or(Violation::UnknownStep)?;
         let usage = entry.possible(&outcome, usage);
-        let _ = entry.ended.send((outcome, usage)); // fails if nobody waits any more
+        entry.end(outcome, usage);
         Ok(())
     }
 
-    /// Starts the clock of a step that was told to stop: it ends within `bound`, or its worker does.
+    /// Starts the clock of a step that is told to stop: it ends within `bound`, or its worker does.
     pub fn ends_within(&self, step: u64, bound: Duration) {
         let mut table = self.table();
-        let Some(entry) = table.entries.get_mut(&step) else { return };
-        entry.overdue = entry.overdue.min(Instant::now() + bound);
+        let Ok(entry) = table.entry(step) else { return };
+        entry.ends_within(bound);
         self.changed.notify_waiters();
     }
 
@@ -385,7 +308,7 @@ impl Steps {
             } else {
                 Failure::new("WORKER_LOST", format!("the worker that ran the step is gone: {why}"))
             };
-            let _ = entry.ended.send((Outcome::WorkerLost(failure), Usage::default()));
+            entry.end(Outcome::WorkerLost(failure), Usage::default());
         }
     }
 
@@ -405,6 +328,14 @@ impl Steps {
 }
 
 impl Table {
+    fn entry(&mut self, step: u64) -> Result<&mut Entry, Violation> {
+        self.entries.get_mut(&step).ok_or(Violation::UnknownStep)
+    }
+
+    fn bodies(&mut self, step: u64, call: u64) -> Option<&mut Ends> {
+        self.entries.get_mut(&step)?.bodies(call)
+    }
+
     fn is_idle(&self) -> bool {
         self.taking == Taking::Steps && self.entries.is_empty()
     }

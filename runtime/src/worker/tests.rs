@@ -14,12 +14,14 @@ use super::{
     wear::Reason,
 };
 use crate::{
-    step::{Call, Event, FIXED, Failure, Level, Outcome, StepLimits, Stream, Usage},
+    step::{Call, Event, FIXED, Failure, HttpRequest, Level, Outcome, Patience, Piece, StepLimits, Stream, Usage},
     wire::EVENT_WINDOW,
 };
 
 const LIMITS: StepLimits =
     StepLimits { fuel: 1, memory_bytes: 1, timeout_ms: 60_000, output_bytes: 10, stdio_bytes: 100, events: 1_000 };
+
+const INPUT_BYTES: u64 = 7;
 
 fn steps() -> Steps {
     Steps::new(u64::MAX)
@@ -31,7 +33,7 @@ fn begin(steps: &Steps) -> Received {
 }
 
 fn add(steps: &Steps, step: u64, caller: Option<u64>) -> Option<Received> {
-    steps.add(step, caller, LIMITS, Box::new(())).ok()
+    steps.add(step, caller, LIMITS, INPUT_BYTES, Box::new(())).ok()
 }
 
 fn log(message: &str) -> Event {
@@ -74,10 +76,145 @@ fn a_worker_that_asks_more_at_a_time_than_a_guest_can_breaks_the_rules() {
     let steps = steps();
     let _received = begin(&steps);
     assert!(matches!(steps.call(2, 1, Call::ListTools), Err(Violation::UnknownStep)));
-    for call in 0..FIXED.calls_under_way {
-        steps.call(1, call, Call::ListTools).unwrap();
+    for call in 0..FIXED.requests_under_way {
+        steps.call(1, call, request(0, 0)).unwrap();
     }
-    assert!(matches!(steps.call(1, 99, Call::ListTools), Err(Violation::Calls)));
+    assert!(matches!(steps.call(1, 99, request(0, 0)), Err(Violation::Calls)));
+    // While its requests are under way, a guest waits for one other call at most.
+    steps.call(1, 100, Call::ListTools).unwrap();
+    assert!(matches!(steps.call(1, 101, Call::ListTools), Err(Violation::Calls)));
+}
+
+#[test]
+fn a_guest_makes_its_calls_one_after_another() {
+    let steps = steps();
+    let mut received = begin(&steps);
+    for call in 0..100 {
+        steps.call(1, call, Call::ListTools).unwrap();
+        assert_eq!(received.calls.try_recv().unwrap().call, call);
+        assert!(!steps.end_call(1, call));
+    }
+    steps.call(1, 100, Call::ListTools).unwrap();
+    // That another call ended makes no room, nor does the end of one that there is not.
+    steps.call(1, 101, request(0, 0)).unwrap();
+    steps.end_call(1, 101);
+    steps.end_call(1, 7);
+    assert!(matches!(steps.call(1, 102, Call::ListTools), Err(Violation::Calls)));
+}
+
+#[test]
+fn a_call_whose_number_is_taken_breaks_the_rules() {
+    for (first, second) in [(Call::ListTools, request(0, 0)), (request(0, 0), Call::ListTools)] {
+        let steps = steps();
+        let _received = begin(&steps);
+        steps.call(1, 1, first).unwrap();
+        assert!(matches!(steps.call(1, 1, second), Err(Violation::Calls)));
+    }
+}
+
+#[test]
+fn a_call_that_no_guest_can_make_breaks_the_rules() {
+    let call = |asked| {
+        let steps = steps();
+        let _received = begin(&steps);
+        steps.call(1, 1, asked)
+    };
+    let tool = |bytes: usize| Call::CallTool { name: String::new(), arguments: "x".repeat(bytes) };
+    assert!(call(tool(FIXED.hostcall_bytes as usize)).is_ok());
+    assert!(matches!(call(tool(FIXED.hostcall_bytes as usize + 1)), Err(Violation::Limit("hostcall_bytes"))));
+    let most = FIXED.request_head_bytes as usize;
+    assert!(call(request(most / 32, 16)).is_ok());
+    assert!(matches!(call(request(most / 32 + 1, 16)), Err(Violation::Limit("request_head_bytes"))));
+    // Empty ones are not free.
+    assert!(matches!(call(request(most / 16 + 1, 0)), Err(Violation::Limit("request_head_bytes"))));
+}
+
+#[test]
+fn frames_for_calls_that_have_ended_are_as_many_as_can_be_on_their_way() {
+    let steps = steps();
+    let _received = begin(&steps);
+    let strays = |most: u64| {
+        let all = (0..most).map(|_| steps.piece(1, 1, Piece::Data(vec![0]))).collect::<Result<Vec<_>, _>>();
+        all.is_ok()
+    };
+    steps.call(1, 1, request(0, 0)).unwrap();
+    steps.end_call(1, 1);
+    assert!(strays(8_192));
+    assert!(matches!(steps.taken(1, 1, 1), Err(Violation::Strays)));
+    // Of a step that ended as well.
+    assert!(matches!(steps.drop_call(2, 1), Err(Violation::Strays)));
+}
+
+#[tokio::test]
+async fn what_was_measured_here_is_not_the_workers_to_say() {
+    let steps = steps();
+    let received = begin(&steps);
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(2) {
+        std::hint::spin_loop();
+    }
+    steps.done(1, Outcome::Exited { code: 0 }, Usage::default()).unwrap();
+    let (_, usage) = received.ended.await.unwrap();
+    assert!(usage.wall_time_us >= 2_000, "{usage:?}");
+    assert_eq!(usage.input_bytes, INPUT_BYTES);
+}
+
+#[test]
+fn an_end_that_only_the_daemon_can_say_breaks_the_rules() {
+    let failure = |code: &str| Failure::new(code, "not at all");
+    for (outcome, told, begun, known) in [
+        (Outcome::Cancelled(failure("CANCELLED")), true, true, true),
+        (Outcome::Cancelled(failure("CANCELLED")), false, true, false),
+        (Outcome::Cancelled(failure("HELD")), true, true, false),
+        (Outcome::WorkerLost(failure("STEP_NOT_STARTED")), true, false, true),
+        (Outcome::WorkerLost(failure("STEP_NOT_STARTED")), false, true, false),
+        (Outcome::WorkerLost(failure("WORKER_LOST")), false, false, false),
+        (Outcome::WorkerLost(failure("WORKER_HUNG")), true, true, false),
+        (Outcome::Unrecorded(failure("JOURNAL_UNAVAILABLE")), true, false, false),
+    ] {
+        for said in [log("here"), Event::Output { stream: Stream::Stdout, data: Vec::new() }] {
+            let steps = steps();
+            let _received = begin(&steps);
+            if told {
+                steps.ends_within(1, Duration::from_secs(60));
+            }
+            if begun {
+                steps.event(1, said).unwrap();
+            }
+            let done = steps.done(1, outcome.clone(), Usage::default());
+            assert_eq!(done.is_ok(), known, "{outcome:?}, told {told}, begun {begun}: {done:?}");
+        }
+    }
+    let steps = steps();
+    let _received = begin(&steps);
+    steps.call(1, 1, Call::ListTools).unwrap();
+    let done = steps.done(1, Outcome::WorkerLost(failure("STEP_NOT_STARTED")), Usage::default());
+    assert!(matches!(done, Err(Violation::End("worker-lost"))));
+}
+
+#[test]
+fn what_a_worker_says_of_an_end_always_fits_into_its_record() {
+    // JSON writes six bytes for each.
+    let control = |bytes: usize| "\u{1}".repeat(bytes);
+    let worst = serde_json::json!([control(512), control(20 << 10), control(512)]).to_string();
+    // Half of what a record can have.
+    assert!(worst.len() < 128 << 10, "{}", worst.len());
+    assert!(done(Outcome::Failed(Failure::new(control(512), control(20 << 10)))).is_ok());
+    assert!(done(Outcome::Failed(Failure::new(control(513), ""))).is_err());
+    assert!(done(Outcome::Failed(Failure::new("", control((20 << 10) + 1)))).is_err());
+}
+
+/// Returns a request with so many headers, each of so many bytes.
+fn request(headers: usize, bytes: usize) -> Call {
+    Call::SendRequest(Box::new(HttpRequest {
+        method: String::new(),
+        scheme: String::new(),
+        authority: String::new(),
+        path_with_query: String::new(),
+        headers: vec![("x".repeat(bytes), Vec::new()); headers],
+        has_body: false,
+        patience: Patience::default(),
+    }))
 }
 
 #[test]
@@ -115,7 +252,7 @@ fn what_a_step_holds_is_free_when_it_ends_and_not_before() {
     }
     for lost in [false, true] {
         let (steps, free) = (steps(), Arc::new(AtomicBool::new(false)));
-        let received = steps.add(1, None, LIMITS, Box::new(Held(free.clone()))).ok().unwrap();
+        let received = steps.add(1, None, LIMITS, 0, Box::new(Held(free.clone()))).ok().unwrap();
         drop(received);
         steps.event(1, log("the caller is gone")).unwrap();
         assert!(!free.load(Ordering::Relaxed), "the worker still uses it");
@@ -214,4 +351,21 @@ fn a_crash_loop_backs_off_further_and_further_but_not_for_ever_and_a_good_worker
     assert!(longest >= Duration::from_secs(15));
     backoff.failed(now, GOOD, "after a good life");
     assert!(backoff.pause(now).is_none());
+}
+
+#[test]
+fn a_crash_loop_is_forgotten_after_a_good_time_where_no_worker_lives_long() {
+    let (mut backoff, mut now) = (Backoff::default(), Instant::now());
+    let short = Duration::from_millis(5);
+    for _ in 0..10 {
+        backoff.failed(now, short, "it died");
+    }
+    now += backoff.pause(now).unwrap().0 + GOOD - Duration::from_millis(1);
+    backoff.failed(now, short, "it died, and too soon");
+    let (pause, _) = backoff.pause(now).unwrap();
+    now += pause + GOOD;
+    backoff.failed(now, short, "an accident, long after");
+    assert!(backoff.pause(now).is_none());
+    backoff.failed(now, short, "a second one");
+    assert!(backoff.pause(now).is_some());
 }
