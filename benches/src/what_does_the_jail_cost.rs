@@ -88,7 +88,7 @@ impl Place {
         let component = Digest::of(&bytes);
         let (_, artifact) = sandbox::compile(bytes, u64::MAX, MEMORY_BYTES)?;
         let place = Self { dir, engine, component };
-        std::fs::create_dir_all(place.artifacts().join(&place.engine))?;
+        std::fs::create_dir_all(place.artifacts().join(&place.engine), 0)?;
         std::fs::create_dir(place.workspaces())?;
         std::fs::write(place.artifacts().join(&place.engine).join(format!("{}.cwasm", component.hex())), artifact)?;
         Ok(place)
@@ -198,7 +198,7 @@ struct Beside {
 impl Beside {
     fn new(place: &Place) -> anyhow::Result<Self> {
         let engine = sandbox::worker_engine(1, MEMORY_BYTES)?;
-        let runner = Arc::new(Runner::new(engine, place.artifacts().join(&place.engine))?);
+        let runner = Arc::new(Runner::new(engine, place.artifacts().join(&place.engine), 0)?);
         let (ours, other_end) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let frames = Outbox::new(UnixStream::from_std(ours)?.into_split().1);

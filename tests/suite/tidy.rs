@@ -86,7 +86,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &["telemetry", "step"]),
     ("notify", &["notify", "journal"]),
     ("egress", &["egress", "step"]),
-    ("credentials", &["credentials", "step"]),
+    ("credentials", &["credentials", "step", "spawn"]),
     ("durable", &[]),
     ("control", &["control", "durable", "egress", "step"]),
     ("containment", &["containment", "control", "step"]),
@@ -95,7 +95,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("manifest", &["manifest", "config", "egress", "step"]),
     ("store", &["store", "durable", "manifest", "step", "wire"]),
     ("cgroups", &["cgroups"]),
-    ("worker", &["worker", "cgroups", "step", "wire"]),
+    ("spawn", &["spawn"]),
+    ("worker", &["worker", "cgroups", "spawn", "step", "wire"]),
     (
         "lifecycle",
         &[

@@ -8,8 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::jail::NICE;
-
 /// The processor time that a worker may use at once and stay one that comes soon.
 const BURST: Duration = Duration::from_millis(100);
 
@@ -31,18 +29,21 @@ enum Slice {
 }
 
 /// What the guests of a worker may still use and come soon.
-pub struct Pace(Mutex<(Duration, Instant)>);
+pub struct Pace {
+    left: Mutex<(Duration, Instant)>,
+    nice: i32,
+}
 
 impl Pace {
-    /// Returns the pace of a worker that did nothing yet.
-    pub fn new() -> Self {
-        Self(Mutex::new((BURST, Instant::now())))
+    /// Returns the pace of a worker that did nothing yet, and whose threads have this nice value.
+    pub fn new(nice: i32) -> Self {
+        Self { left: Mutex::new((BURST, Instant::now())), nice }
     }
 
     /// Takes what a guest used of this thread, and asks for what the next one shall have.
     pub fn used(&self, time: Duration) {
         let slice = {
-            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.left.lock().unwrap_or_else(PoisonError::into_inner);
             let (left, since) = &mut *state;
             let now = Instant::now();
             let earned = now.duration_since(*since) / PART;
@@ -50,19 +51,19 @@ impl Pace {
             if left.is_zero() { Slice::Long } else { Slice::Short }
         };
         if ASKED.replace(Some(slice)) != Some(slice) {
-            slice.ask();
+            slice.ask(self.nice);
         }
     }
 }
 
 impl Slice {
-    /// Asks for it, for this thread. A kernel that does not listen is as well.
-    fn ask(self) {
+    /// Asks for it, for this thread, which has this nice value. A kernel that does not listen is as well.
+    fn ask(self, nice: i32) {
         let attributes = libc::sched_attr {
             size: size_of::<libc::sched_attr>() as u32,
             sched_policy: libc::SCHED_OTHER as u32,
             sched_flags: 0,
-            sched_nice: NICE,
+            sched_nice: nice,
             sched_priority: 0,
             sched_runtime: match self {
                 Self::Short => 100_000,

@@ -63,10 +63,10 @@ enum Ended {
 }
 
 impl Runner {
-    /// Returns a runner of the artifacts below `artifacts`.
-    pub fn new(engine: Engine, artifacts: PathBuf) -> wasmtime::Result<Self> {
+    /// Returns a runner of the artifacts below `artifacts`, on threads with this nice value.
+    pub fn new(engine: Engine, artifacts: PathBuf, nice: i32) -> wasmtime::Result<Self> {
         let linker = host::linker(&engine)?;
-        Ok(Self { engine, linker, artifacts, components: Mutex::default(), pace: Pace::new() })
+        Ok(Self { engine, linker, artifacts, components: Mutex::default(), pace: Pace::new(nice) })
     }
 
     /// Runs `spec` to its end. Never fails: whatever goes wrong is an outcome.
