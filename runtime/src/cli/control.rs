@@ -138,6 +138,10 @@ fn show_evidence(common: &Common, response: v1::ImposeHoldResponse) -> Result<()
     if !evidence.unkept.is_empty() {
         writeln!(stdout, "A RESTART LIFTS IT: {}", print::one_line(&evidence.unkept))?;
     }
+    if !evidence.still_running.is_empty() {
+        let more = more(evidence.still_running_left_out);
+        writeln!(stdout, "STILL RUNNING, though told to stop: {}{more}", evidence.still_running.join(" "))?;
+    }
     for (what, count) in [("steps", evidence.steps.len()), ("calls", evidence.calls.len())] {
         if count == 0 {
             writeln!(stdout, "no {what} stopped")?;
@@ -162,10 +166,19 @@ fn show_evidence(common: &Common, response: v1::ImposeHoldResponse) -> Result<()
             (vec![format!("{}/{}", stopped.step, stopped.call), print::one_line(&stopped.what), after], Value::Null)
         })?;
     }
+    for (what, left_out) in [("steps", evidence.steps_left_out), ("calls", evidence.calls_left_out)] {
+        if left_out > 0 {
+            writeln!(stdout, "{left_out} more {what} stopped: `palisade audit list --kind control` has all of them")?;
+        }
+    }
     if !evidence.leases.is_empty() {
         writeln!(stdout, "cached values dropped: {}", evidence.leases.join(" "))?;
     }
     Ok(())
+}
+
+fn more(left_out: i32) -> String {
+    if left_out > 0 { format!(" and {left_out} more") } else { String::new() }
 }
 
 /// Returns what is done to whom: `throttle agents/desk to 10 calls a minute`.
@@ -227,5 +240,9 @@ fn evidence_json(evidence: &v1::Evidence) -> Value {
         "record": evidence.record,
         "unrecorded": evidence.unrecorded,
         "unkept": evidence.unkept,
+        "still_running": evidence.still_running,
+        "steps_left_out": evidence.steps_left_out,
+        "calls_left_out": evidence.calls_left_out,
+        "still_running_left_out": evidence.still_running_left_out,
     })
 }

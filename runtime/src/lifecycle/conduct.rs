@@ -11,8 +11,8 @@ use crate::{
     worker::{Next, Running},
 };
 
-/// How long a worker may take to end a step that is stopped. Then it is killed, with all its steps.
-const STOP_BOUND: Duration = Duration::from_millis(500);
+/// How long a worker may take to end a guest that is stopped. Then it is killed, with all its steps.
+pub const STOP_BOUND: Duration = Duration::from_millis(500);
 
 /// Attends `execution` to its end. Calls that are under way then are given up.
 pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &CancellationToken) -> (Outcome, Usage) {
@@ -41,8 +41,8 @@ pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &C
                     }
                 }),
                 // What a guest that was stopped says last is not asked for.
-                Next::Ended(outcome, usage) => return match guest.stopped_by() {
-                    Some(hold) => (Outcome::Cancelled(living::failure(hold)), usage),
+                Next::Ended(outcome, usage) => return match guest.finish() {
+                    Some(hold) => (Outcome::Cancelled(living::failure(&hold)), usage),
                     None => (outcome, usage),
                 },
             },

@@ -119,6 +119,7 @@ pub async fn pass(
     };
     match done {
         Ok(done) => {
+            live.finish();
             let bytes_out = done.used.bytes_out;
             let settled = permit.settle(done, started, power, &verdict);
             if sends {
@@ -263,6 +264,11 @@ impl<'a> Permit<'a> {
         self.execution
     }
 
+    /// Returns the call's place among the guest's. Whatever keeps it says that something of the call goes on.
+    pub fn calling(&self) -> &Calling {
+        &self.calling
+    }
+
     fn call(&self) -> u64 {
         self.calling.live.call
     }
@@ -390,7 +396,7 @@ impl Open {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let Some(Open { mut span, reservation, intent, acting }) = self.open.take() else { return };
-        let stopped = self.calling.live.stopped_by().or_else(|| self.execution.guest().stopped_by()).cloned();
+        let stopped = self.calling.live.stopped_by().or_else(|| self.execution.guest().cut_by());
         let (status, why) = match (acting, stopped.as_deref()) {
             (true, Some(hold)) => ("unknown", living::why(hold)),
             (true, None) => ("unknown", "the step ended while the call was under way".into()),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     execution::{Execution, unix_ms},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Longer than any step.
-const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// When the next call under each hold that slows calls down may be made.
 #[derive(Default)]
@@ -57,13 +57,18 @@ pub async fn clear(execution: &Execution, call: &LiveCall, effect: Effect) -> Re
                 }
             }
             Standing::Frozen(hold) => {
-                let ends = hold.until_ms.map(|until| Duration::from_millis(until.saturating_sub(unix_ms())));
                 tokio::select! {
                     _ = changed.changed() => {}
-                    () = sleep_until(Instant::now() + ends.unwrap_or(FOR_EVER)) => {}
+                    () = ends(&hold) => {}
                     hold = call.stopped() => return Err(hold),
                 }
             }
         }
     }
+}
+
+/// Waits until a hold ends by itself, by what its time says now.
+pub async fn ends(hold: &Hold) {
+    let left = hold.until_ms.map(|until| Duration::from_millis(until.saturating_sub(unix_ms())));
+    sleep(left.unwrap_or(FOR_EVER)).await;
 }

@@ -10,12 +10,12 @@ use tokio::task::block_in_place;
 use super::{
     Lifecycle,
     act::{Done, cut, refused},
-    conduct::conduct_tool,
+    conduct::{STOP_BOUND, conduct_tool},
     denial::{failed, invalid, unavailable},
     execution::Execution,
     gate::Permit,
     grant::Lack,
-    living::Identity,
+    living::{self, Guest, Identity},
 };
 use crate::{
     budget::{Account, Amounts},
@@ -26,6 +26,7 @@ use crate::{
     policy::ToolFacts,
     step::{Answer, CallError, Denial, FIXED, Mount, Outcome, StepLimits, StepSpec, Task, ToolInfo, Usage},
     store::Tool,
+    worker::Handle,
 };
 
 /// JSON that is checked in no time, whatever the schema.
@@ -219,6 +220,7 @@ async fn run(
     };
     lifecycle.ensure_artifact(tool.tool.component).await.map_err(|e| lost(e.to_string()))?;
     let (origin, started) = (permit.tool_origin(), Instant::now());
+    let caller = (execution.guest().clone(), permit.calling().live.clone());
     let inner = Execution {
         lifecycle: lifecycle.clone(),
         step: execution.step.clone(),
@@ -232,9 +234,13 @@ async fn run(
         context: permit.context().clone(),
         life: lifecycle.living().begin(
             Identity { component: tool.tool.component, tool: true, ..execution.guest().identity.clone() },
-            Some(execution.guest()),
+            Some(caller),
         ),
     };
+    // Whoever stops what is around it does that first, and looks for it then.
+    if let Some(hold) = inner.guest().cut_by() {
+        return Err(living::denied(execution, permit.calling().live.call, &hold));
+    }
     let spec = StepSpec {
         component: tool.tool.component,
         task: Task::Invoke { arguments: arguments.bytes().into() },
@@ -245,9 +251,25 @@ async fn run(
         origin,
     };
     let held = execution.step.held.upgrade().ok_or_else(|| lost("its step has ended".into()))?;
-    let running = lifecycle.workers().run_tool(worker_step, spec, Box::new(held)).await;
+    let holds = Box::new((held, inner.life.place()));
+    let running = lifecycle.workers().run_tool(worker_step, spec, holds).await;
     let mut running = running.map_err(|e| lost(e.to_string()))?;
+    let _cut = Cut { guest: inner.guest().clone(), handle: running.handle().clone() };
     Ok(conduct_tool(&inner, &mut running, &tool.tool.reference()).await)
+}
+
+/// Sees to it that a tool ends soon whose call is dropped because of a hold: nobody attends it any more.
+struct Cut {
+    guest: Arc<Guest>,
+    handle: Handle,
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        if self.guest.cut_by().is_some() {
+            self.handle.kill_within(STOP_BOUND);
+        }
+    }
 }
 
 /// Returns the account of what a tool asks itself. What it uses to run is its caller's.

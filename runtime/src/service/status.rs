@@ -267,7 +267,7 @@ pub fn control(error: ControlError) -> Status {
     match error {
         ControlError::Impose(ImposeError::Full(_)) => quota("TOO_MANY_HOLDS", "holds", message),
         ControlError::Impose(ImposeError::Bad(_)) => bad_field("FIELD_INVALID", "reason", message),
-        ControlError::Impose(ImposeError::Unkept(error)) | ControlError::Unkept(error) => storage(error),
+        ControlError::Unkept(error) => storage(error),
         ControlError::OtherHold(_) => refuse(Code::AlreadyExists, "REQUEST_ID_USED", message),
         ControlError::NotFound(_) => refuse(Code::NotFound, "HOLD_NOT_FOUND", message),
         ControlError::Unrecorded(error) => journal(&error),
