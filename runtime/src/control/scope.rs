@@ -51,11 +51,6 @@ impl Scope {
             _ => None,
         }
     }
-
-    /// Returns the credential that it is about.
-    pub fn credential(&self) -> Option<&Name> {
-        if let Self::Credential(name) = self { Some(name) } else { None }
-    }
 }
 
 /// A text that names nothing that can be held.

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -83,12 +84,25 @@ impl Lifecycle {
 
     /// Drops cached values of credentials: what was read for those who may not have it any more is not kept for the next.
     fn drop_leases(&self, hold: &Hold, stopped: &[Part]) -> Vec<Name> {
-        let carried = stopped.iter().filter_map(|part| part.call.as_ref()?.credential());
-        let mut leases: Vec<Name> = carried.chain(hold.scope.credential()).cloned().collect();
-        leases.sort();
-        leases.dedup();
-        leases.retain(|name| self.credentials().forget(name.as_str()));
-        leases
+        let mut leases: BTreeSet<Name> = match &hold.scope {
+            // Whatever is cached may have been read for one of them.
+            Scope::Node | Scope::Tenant(_) | Scope::Caller(_) | Scope::Job { .. } => {
+                self.credentials().list().into_iter().map(|status| status.name).collect()
+            }
+            Scope::Agent { name, version, .. } => {
+                let agents = self.agents().all();
+                let held = agents.iter().map(|agent| &agent.manifest).filter(|manifest| {
+                    manifest.name == *name && version.as_ref().is_none_or(|version| manifest.version == *version)
+                });
+                held.flat_map(|manifest| &manifest.egress).filter_map(|grant| grant.credential.clone()).collect()
+            }
+            Scope::Credential(name) => [name.clone()].into(),
+            Scope::Step(_) | Scope::Component(_) | Scope::Tool { .. } | Scope::Rule(_) | Scope::Host(_) => {
+                BTreeSet::new()
+            }
+        };
+        leases.extend(stopped.iter().filter_map(|part| part.call.as_ref()?.credential().cloned()));
+        leases.into_iter().filter(|name| self.credentials().forget(name.as_str())).collect()
     }
 }
 

@@ -65,7 +65,7 @@ async fn what_does_not_stop_keeps_the_answer_from_nobody() {
     drop(ends);
     let first = stopped(parts, Duration::from_millis(50), Instant::now()).await;
     assert_eq!(names(&first.steps), [name]);
-    assert_eq!(first.left.iter().map(Part::name).collect::<Vec<_>>(), [left.clone()]);
+    assert_eq!(first.left.iter().map(Part::name).collect::<Vec<_>>(), std::slice::from_ref(&left));
     drop(stuck);
     let late = stopped(first.left, WAIT, Instant::now()).await;
     assert_eq!(names(&late.steps), [left], "it is told when it has");
