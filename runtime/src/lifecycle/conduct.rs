@@ -1,18 +1,22 @@
 //! Attends a guest while it runs: its host calls go through the gate, and it is stopped when it has to.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
-use super::{execution::Execution, gate, living};
+use super::{
+    execution::Execution,
+    gate,
+    living::{self, Guest},
+};
 use crate::{
     step::{FIXED, Outcome, Usage},
-    worker::{Next, Running},
+    worker::{Handle, Next, Running},
 };
 
 /// How long a worker may take to end a guest that is stopped. Then it is killed, with all its steps.
-pub const STOP_BOUND: Duration = Duration::from_millis(500);
+const STOP_BOUND: Duration = Duration::from_millis(500);
 
 /// Attends `execution` to its end. Calls that are under way then are given up.
 pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &CancellationToken) -> (Outcome, Usage) {
@@ -82,4 +86,25 @@ pub async fn conduct_tool(execution: &Execution, running: &mut Running, tool: &s
         let _ = said.try_send((tool.to_owned(), event));
     }
     ended
+}
+
+/// Sees to it that a guest ends soon that nobody attends any more, because of a hold.
+pub struct Cut {
+    guest: Arc<Guest>,
+    handle: Handle,
+}
+
+impl Cut {
+    /// Returns what is to be dropped before its [`Running`] is.
+    pub fn new(guest: &Arc<Guest>, handle: &Handle) -> Self {
+        Self { guest: guest.clone(), handle: handle.clone() }
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        if self.guest.cut_by().is_some() {
+            self.handle.kill_within(STOP_BOUND);
+        }
+    }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::{
-    Lifecycle, RunError,
+    Lifecycle,
     execution::unix_ms,
     held::{FOR_EVER, ends},
     living::{Guest, LiveCall},
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::DEFAULT_TENANT,
-    control::{Evidence, Hold, ImposeError, Imposed, Order, Standing, Subject},
+    control::{Evidence, Hold, ImposeError, Imposed, Order, Standing},
     journal::{Entry, JournalError, Kind},
 };
 
@@ -172,9 +172,20 @@ impl Lifecycle {
         }
     }
 
-    /// Refuses a step that an operator or a containment rule holds.
-    pub(super) fn check_held(&self, subject: &Subject) -> Result<(), RunError> {
-        self.0.holds.step(subject, unix_ms()).map_or(Ok(()), |hold| Err(RunError::Held(hold)))
+    /// Returns the hold that keeps a guest from beginning, once there is one: at once, or while it waits for what it needs.
+    pub(super) async fn held(&self, guest: &Guest) -> Arc<Hold> {
+        let mut changed = self.holds_changed();
+        loop {
+            changed.mark_unchanged();
+            if let Some(hold) = self.0.holds.step(&guest.subject(), unix_ms()) {
+                return hold;
+            }
+            tokio::select! {
+                // Also by one that was lifted since.
+                hold = guest.stopped() => return hold,
+                _ = changed.changed() => {}
+            }
+        }
     }
 
     pub(super) async fn record_hold(&self, change: &str, hold: &Hold, more: Value) -> Result<u64, JournalError> {

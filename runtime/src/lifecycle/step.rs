@@ -154,12 +154,11 @@ impl Lifecycle {
             None,
         );
         let guest = life.guest.clone();
-        self.check_held(&guest.subject())?;
         let checked = Checked { request, tenant, subject, limits, budget, origin, job, mounts, id, trail, life };
-        // Whoever stops it now waits for nothing that is left to do before it runs.
+        // Until it runs: what is held while it waits for a slot, a disk or a worker does not begin.
         tokio::select! {
             biased;
-            hold = guest.stopped() => Err(RunError::Held(hold)),
+            hold = self.held(&guest) => Err(RunError::Held(hold)),
             started = self.start_step(checked) => started,
         }
     }
@@ -178,7 +177,6 @@ impl Lifecycle {
         let queued = Instant::now();
         let slot = self.admit(&tenant.name, job.as_ref(), memory).await?;
         self.telemetry().meters().step_queued(queued.elapsed());
-        self.check_held(&life.guest.subject())?; // it may have waited
         let (account, hold) = self.step_account(&tenant, job.as_ref(), budget).await?;
         let own = Amounts { fuel: limits.fuel, wall_ms: limits.timeout_ms, ..Amounts::default() };
         let reservation = account.reserve(own).inspect_err(|exhausted| self.count_exhausted(exhausted))?;
@@ -246,7 +244,6 @@ impl Lifecycle {
         // Whoever hangs up now, is held, or finds no worker, leaves a step that is on record and never started.
         let unstarted = Unstarted::new(&execution, live);
         execution.show_labels(&record, &joined).await;
-        self.check_held(&execution.guest().subject())?; // much was waited for
         let holds = Box::new((held, execution.life.place()));
         let mut running = self.workers().run(&home, spec, holds).await?;
         execution.guest().begins();

@@ -10,12 +10,12 @@ use tokio::task::block_in_place;
 use super::{
     Lifecycle,
     act::{Done, cut, refused},
-    conduct::{STOP_BOUND, conduct_tool},
+    conduct::{Cut, conduct_tool},
     denial::{failed, invalid, unavailable},
     execution::Execution,
     gate::Permit,
     grant::Lack,
-    living::{self, Guest, Identity},
+    living::{self, Identity},
 };
 use crate::{
     budget::{Account, Amounts},
@@ -26,7 +26,6 @@ use crate::{
     policy::ToolFacts,
     step::{Answer, CallError, Denial, FIXED, Mount, Outcome, StepLimits, StepSpec, Task, ToolInfo, Usage},
     store::Tool,
-    worker::Handle,
 };
 
 /// JSON that is checked in no time, whatever the schema.
@@ -254,22 +253,8 @@ async fn run(
     let holds = Box::new((held, inner.life.place()));
     let running = lifecycle.workers().run_tool(worker_step, spec, holds).await;
     let mut running = running.map_err(|e| lost(e.to_string()))?;
-    let _cut = Cut { guest: inner.guest().clone(), handle: running.handle().clone() };
+    let _cut = Cut::new(inner.guest(), running.handle());
     Ok(conduct_tool(&inner, &mut running, &tool.tool.reference()).await)
-}
-
-/// Sees to it that a tool ends soon whose call is dropped because of a hold: nobody attends it any more.
-struct Cut {
-    guest: Arc<Guest>,
-    handle: Handle,
-}
-
-impl Drop for Cut {
-    fn drop(&mut self) {
-        if self.guest.cut_by().is_some() {
-            self.handle.kill_within(STOP_BOUND);
-        }
-    }
 }
 
 /// Returns the account of what a tool asks itself. What it uses to run is its caller's.

@@ -161,6 +161,7 @@ pub fn register(error: RegisterError) -> Status {
         RegisterError::Limit { .. } => bad_field("LIMIT_INVALID", "manifest", message),
         RegisterError::Wider { .. } => refuse(Code::FailedPrecondition, "REACH_WIDER", message),
         RegisterError::Schema { .. } => bad_field("SCHEMA_INVALID", "component", message),
+        RegisterError::Held(hold) => held(&hold, message),
         RegisterError::Undescribed(_) => bad_field("TOOL_DESCRIBE_FAILED", "component", message),
         RegisterError::Policies(_) => refuse(Code::FailedPrecondition, "POLICY_INVALID", message),
         RegisterError::Replace(error) => policies(error),

@@ -81,6 +81,35 @@ async fn an_agent_in_a_loop_can_only_read_and_others_are_not_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_for_whom_there_is_no_room_is_said_not_to_be_held_and_is_watched_on() {
+    let doors = rule("doors", "denials = 3", "then = \"quarantine\"\nuntil_lifted = true");
+    let mut daemon = Daemon::governed(ALL, &doors).await;
+    daemon.agent(NOTES).await.unwrap();
+    let acts = || json!((0..3).map(|_| get("others", "k")).collect::<Vec<_>>());
+    daemon.ask(acts()).await;
+    daemon.stop().await;
+    let file = daemon.dir.path().join("data/holds.json");
+    let kept: Vec<Value> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let many = (0..900).map(|id| {
+        let mut hold = kept[0].clone();
+        hold["id"] = json!(format!("holds/{id:032x}"));
+        hold["scope"] = json!("tenants/others/agents/tester");
+        hold
+    });
+    std::fs::write(&file, json!(many.collect::<Vec<_>>()).to_string()).unwrap();
+    let daemon = daemon.again().await;
+    daemon.ask(acts()).await;
+    let refusal = daemon.records(&["control"]).await.pop().unwrap();
+    assert_eq!(refusal["body"]["change"], "refused");
+    assert!(refusal["body"]["why"].as_str().unwrap().contains("the limit `holds`"), "{refusal}");
+    for id in 0..450 {
+        lift(&daemon, &format!("holds/{id:032x}")).await.unwrap();
+    }
+    daemon.ask(acts()).await;
+    refused(&daemon, asked(json!([]))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_sent_soon_after_a_label_joined_is_not_sent() {
     let upstream = Upstream::plain(([127, 0, 0, 1], 0).into()).await;
     upstream.on("/x", |_| Reply::text("seen"));
