@@ -1,3 +1,4 @@
+mod beginning;
 mod containing;
 mod stopping;
 

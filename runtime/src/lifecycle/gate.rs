@@ -38,7 +38,7 @@ const REFUSED_BYTES_MAX: usize = 4 << 10;
 /// dropped, the outcome is that nobody knows.
 pub struct Permit<'a> {
     execution: &'a Execution,
-    calling: Calling,
+    pub calling: Calling,
     /// When its intent was recorded, or it was cut off, in milliseconds after the guest's start.
     at_ms: u64,
     context: telemetry::Context,
@@ -262,11 +262,6 @@ impl<'a> Permit<'a> {
     /// Returns the guest whose call it is. What acts has no other way to it.
     pub fn execution(&self) -> &'a Execution {
         self.execution
-    }
-
-    /// Returns the call's place among the guest's. Whatever keeps it says that something of the call goes on.
-    pub fn calling(&self) -> &Calling {
-        &self.calling
     }
 
     fn call(&self) -> u64 {

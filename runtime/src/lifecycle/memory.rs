@@ -140,7 +140,7 @@ pub async fn perform(permit: &Permit<'_>, space: Name, key: String, verb: Verb) 
     let writer = Writer { agent, step: execution.step.id.clone(), labels: execution.step.labels.texts() };
     let Amounts { bytes_out, bytes_in: allowed, .. } = permit.reserved();
     let (tenant, named) = (execution.step.tenant.name.clone(), space.clone());
-    let calling = permit.calling().clone();
+    let calling = permit.calling.clone();
     let touching = move || {
         // The call ends with this, whatever becomes of who waits for it: whoever stops it waits for what is being written,
         // and after that nothing is.

@@ -21,7 +21,7 @@ use super::{
     jobs::JobHold,
     labels::JOINED,
     living::{Identity, Life},
-    request::{StepRequest, accepted_record, check_narrowing, check_sizes, given, optional_name, origin},
+    request::{StepRequest, accepted_record, check_narrowing, check_sizes, given, optional_name, origin, spec},
     trail::{self, Note, Trail},
 };
 use crate::{
@@ -33,7 +33,6 @@ use crate::{
     policy::{BudgetLeft, Question, Surroundings},
     step::{
         BadLimit, Denial, Digest, FIXED, Kind as ComponentKind, Mount, Name, Origin, Outcome, Quota, Range, StepLimits,
-        StepSpec, Task,
     },
     store::{Agent, Component, ComponentError, Lease, VersionError, WorkspaceError, random_id},
     telemetry::{self, Context, Span, StepStart},
@@ -403,29 +402,6 @@ pub fn outcome_in_words(outcome: &Outcome) -> String {
     match outcome.failure() {
         Some(failure) => format!("{}: {}", failure.code, failure.message),
         None => outcome.word().into(),
-    }
-}
-
-fn spec(
-    component: &Arc<Component>,
-    request: StepRequest,
-    mounts: Vec<Mount>,
-    limits: StepLimits,
-    origin: Origin,
-) -> StepSpec {
-    let content_type = if request.content_type.is_empty() { "application/json".into() } else { request.content_type };
-    let (program, task) = match component.kind {
-        ComponentKind::Command => ("command", Task::Command { stdin: request.input }),
-        ComponentKind::Step | ComponentKind::Tool => ("step", Task::Run { payload: request.input, content_type }),
-    };
-    StepSpec {
-        component: component.digest,
-        task,
-        args: std::iter::once(program.to_owned()).chain(request.args).collect(),
-        env: request.env,
-        mounts,
-        limits,
-        origin,
     }
 }
 

@@ -219,7 +219,7 @@ async fn run(
     };
     lifecycle.ensure_artifact(tool.tool.component).await.map_err(|e| lost(e.to_string()))?;
     let (origin, started) = (permit.tool_origin(), Instant::now());
-    let caller = (execution.guest().clone(), permit.calling().live.clone());
+    let caller = (execution.guest().clone(), permit.calling.live.clone());
     let inner = Execution {
         lifecycle: lifecycle.clone(),
         step: execution.step.clone(),
@@ -238,7 +238,7 @@ async fn run(
     };
     // Whoever stops what is around it does that first, and looks for it then.
     if let Some(hold) = inner.guest().cut_by() {
-        return Err(living::denied(execution, permit.calling().live.call, &hold));
+        return Err(living::denied(execution, permit.calling.live.call, &hold));
     }
     let spec = StepSpec {
         component: tool.tool.component,

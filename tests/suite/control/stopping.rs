@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures::future::select;
 use palisade_proto::v1::{self, hold::Action, run_step_response::Message, step_result::Outcome};
 use serde_json::{Value, json};
 use tokio::{
@@ -21,7 +20,7 @@ use tonic::Streaming;
 
 use super::{imposed, lift, listed, order};
 use crate::harness::{
-    Daemon, PATIENCE, asked, eventually, limited, probe, reason, seconds,
+    Daemon, PATIENCE, asked, eventually, limited, probe, seconds,
     upstream::{Piece, Reply, Upstream},
 };
 
@@ -34,15 +33,15 @@ const AT_ONCE: usize = 10;
 /// 99 of 100 stops take no longer, but for what the machine itself takes to answer at all meanwhile.
 const BOUND: Duration = Duration::from_millis(50);
 
-const ALL: &str = "permit (principal, action, resource);";
+pub const ALL: &str = "permit (principal, action, resource);";
 
 /// A step that runs, and what it says.
-struct Step {
-    name: String,
+pub struct Step {
+    pub name: String,
     stream: Streaming<v1::RunStepResponse>,
 }
 
-async fn start(daemon: &Daemon, request: v1::RunStepRequest) -> Step {
+pub async fn start(daemon: &Daemon, request: v1::RunStepRequest) -> Step {
     let request =
         limited(request, v1::StepLimits { timeout: seconds(300), fuel: Some(1_000_000_000_000), ..Default::default() });
     let mut stream = daemon.steps().run_step(request).await.unwrap().into_inner();
@@ -56,7 +55,7 @@ impl Step {
         while !matches!(self.stream.message().await.unwrap().unwrap().message, Some(Message::Event(_))) {}
     }
 
-    async fn result(mut self) -> v1::StepResult {
+    pub async fn result(mut self) -> v1::StepResult {
         loop {
             if let Some(Message::Result(result)) = self.stream.message().await.unwrap().unwrap().message {
                 return result;
@@ -314,7 +313,7 @@ fn drain(scope: &str, seconds: i64) -> v1::ImposeHoldRequest {
 }
 
 /// What a step does that runs until it is stopped, and takes nothing from others.
-fn asleep() -> Value {
+pub fn asleep() -> Value {
     json!([{ "sleep": { "milliseconds": 280_000 } }])
 }
 
@@ -385,64 +384,8 @@ async fn a_killed_tool_has_ended_when_the_kill_is_answered() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_step_that_waits_to_begin_is_refused_and_no_evidence() {
-    let one = "concurrent_steps = 1\nqueued_steps = 1\ntenant_queued_steps = 1";
-    let daemon = Daemon::with(&format!("[limits]\n{one}\n")).await;
-    let runs = start(&daemon, probe(asleep())).await;
-    let asks = || {
-        let mut steps = daemon.steps();
-        tokio::spawn(async move { steps.run_step(probe(json!([]))).await })
-    };
-    // There is room for one to wait: when one is refused, the other does.
-    let (full, waiting) = select(asks(), asks()).await.factor_first();
-    assert_eq!(reason(&full.unwrap().unwrap_err()), "QUEUE_FULL");
-    let evidence = imposed(&daemon, order(Action::Kill, "node")).await.unwrap().evidence.unwrap();
-    assert_eq!(evidence.steps.iter().map(|stopped| &stopped.step).collect::<Vec<_>>(), [&runs.name]);
-    assert_eq!(reason(&waiting.await.unwrap().unwrap_err()), "HELD");
-    runs.result().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_its_worker_does_not_begin_once_it_is_held() {
-    let daemon = Daemon::with("[workers]\nspares = 0\n[jail]\nisolation = \"job\"\n").await;
-    let of_job = |job: &str| v1::RunStepRequest { job: job.into(), ..probe(json!([])) };
-    daemon.run(of_job("first")).await.unwrap();
-    for (action, job) in [(Action::Kill, "second"), (Action::Freeze, "third"), (Action::Cordon, "fourth")] {
-        let before = daemon.children();
-        let (mut steps, request) = (daemon.steps(), of_job(job));
-        let begins = tokio::spawn(async move { steps.run_step(request).await });
-        // Its worker is held up before it is ready.
-        let worker = loop {
-            if let Some(new) = daemon.children().into_iter().find(|child| !before.contains(child)) {
-                break nix::unistd::Pid::from_raw(new);
-            }
-        };
-        nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGSTOP).unwrap();
-        let held = timeout(Duration::from_secs(10), imposed(&daemon, order(action, "node"))).await.unwrap().unwrap();
-        assert!(held.evidence.unwrap().steps.is_empty(), "{action:?}: it never began");
-        let refused = timeout(Duration::from_secs(10), begins).await.unwrap().unwrap().unwrap_err();
-        assert_eq!(reason(&refused), "HELD", "{action:?}");
-        let _ = nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGCONT); // it may be gone with its step
-        lift(&daemon, &held.hold.unwrap().name).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_tool_whose_bytes_are_held_is_not_run_to_describe_itself() {
-    let daemon = Daemon::governed(ALL, "").await;
-    let component = daemon.tool("desk.read", v1::Effect::Read).await.unwrap().component;
-    for scope in ["node", &component] {
-        let held = imposed(&daemon, order(Action::Kill, scope)).await.unwrap().hold.unwrap();
-        let status = daemon.tool("desk.append", v1::Effect::Append).await.unwrap_err();
-        assert_eq!(reason(&status), "HELD", "{scope}");
-        lift(&daemon, &held.name).await.unwrap();
-    }
-    daemon.tool("desk.append", v1::Effect::Append).await.unwrap();
-}
-
 /// Asks until something is so.
-async fn eventually_async(what: &str, condition: impl AsyncFn() -> bool) {
+pub async fn eventually_async(what: &str, condition: impl AsyncFn() -> bool) {
     let until = async {
         while !condition().await {
             sleep(Duration::from_millis(5)).await; // between two questions
