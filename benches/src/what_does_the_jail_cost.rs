@@ -88,7 +88,7 @@ impl Place {
         let component = Digest::of(&bytes);
         let (_, artifact) = sandbox::compile(bytes, u64::MAX, MEMORY_BYTES)?;
         let place = Self { dir, engine, component };
-        std::fs::create_dir_all(place.artifacts().join(&place.engine), 0)?;
+        std::fs::create_dir_all(place.artifacts().join(&place.engine))?;
         std::fs::create_dir(place.workspaces())?;
         std::fs::write(place.artifacts().join(&place.engine).join(format!("{}.cwasm", component.hex())), artifact)?;
         Ok(place)

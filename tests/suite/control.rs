@@ -1,3 +1,4 @@
+mod beginning;
 mod containing;
 mod stopping;
 
@@ -309,6 +310,13 @@ async fn the_command_line_holds_shows_and_lifts() {
         assert_eq!((code, answer["hold"]["action"].as_str()), (Some(0), Some(verb)));
         assert!(answer["evidence"]["record"].as_i64().unwrap() > 0 && answer["evidence"]["steps"] == json!([]));
     }
+    let again = ["kill", "jobs/evening", "--reason", "a test", "--request-id", "incident-7"];
+    let names = [cli(&daemon, &again).1, cli(&daemon, &again).1].map(|said| {
+        assert!(said.starts_with("request id incident-7\n"), "{said}");
+        said.lines().nth(1).unwrap().split_once(':').unwrap().0.to_owned()
+    });
+    assert_eq!(names[0], names[1], "the same hold");
+    lift(&daemon, &names[0]).await.unwrap();
     let (code, said) = cli(&daemon, &["hold", "list"]);
     assert!(code == Some(0) && said.contains("freeze jobs/morning") && said.contains("lifted"), "{said}");
     assert!(!said.contains('\u{1b}'), "a reason does not steer the terminal");

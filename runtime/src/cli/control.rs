@@ -30,19 +30,29 @@ pub async fn hold(command: Hold, common: &Common) -> Result<(), Failure> {
 }
 
 async fn imposed(action: Action, order: Order, grace: Option<i64>, common: &Common) -> Result<(), Failure> {
+    let request_id = order.request_id.unwrap_or_else(random_id);
+    // Before it is asked: whoever stops waiting can ask again.
+    if common.output != Output::Json {
+        writeln!(stdout(), "request id {}", print::one_line(&request_id))?;
+    }
     let seconds = |seconds| prost_types::Duration { seconds, nanos: 0 };
     let request = v1::ImposeHoldRequest {
         action: action.into(),
         scope: order.scope,
         reason: order.reason,
         expire: order.duration.map(seconds),
-        request_id: random_id(),
+        request_id: request_id.clone(),
         drain_timeout: grace.map(seconds),
     };
     let client = connect(common).await?;
     let done = match client.control().impose_hold(request).await {
-        Ok(response) => show_evidence(common, response.into_inner()),
-        Err(status) => Err(status.into()),
+        Ok(response) => show_evidence(common, &request_id, response.into_inner()),
+        Err(status) => {
+            if common.output == Output::Json {
+                eprintln!("request id {}", print::one_line(&request_id));
+            }
+            Err(status.into())
+        }
     };
     client.finish(done).await
 }
@@ -120,14 +130,15 @@ fn show(common: &Common, hold: &v1::Hold) -> Result<(), Failure> {
     Ok(())
 }
 
-fn show_evidence(common: &Common, response: v1::ImposeHoldResponse) -> Result<(), Failure> {
+fn show_evidence(common: &Common, request_id: &str, response: v1::ImposeHoldResponse) -> Result<(), Failure> {
     let v1::ImposeHoldResponse { hold: Some(hold), evidence: Some(evidence) } = response else {
         return Err(Failure::other("the daemon answered without a hold"));
     };
     let mut stdout = stdout();
     if common.output == Output::Json {
-        writeln!(stdout, "{}", json!({ "hold": hold_json(&hold), "evidence": evidence_json(&evidence) }))?;
-        return Ok(());
+        let evidence = evidence_json(&evidence);
+        let answer = json!({ "hold": hold_json(&hold), "evidence": evidence, "request_id": request_id });
+        return Ok(writeln!(stdout, "{answer}")?);
     }
     writeln!(stdout, "{}: {}, until {}", hold.name, in_words(&hold), until(&hold))?;
     let record = match evidence.record {
@@ -137,6 +148,10 @@ fn show_evidence(common: &Common, response: v1::ImposeHoldResponse) -> Result<()
     writeln!(stdout, "in force and done in {:.1} ms, {record}", print::milliseconds(&evidence.took))?;
     if !evidence.unkept.is_empty() {
         writeln!(stdout, "A RESTART LIFTS IT: {}", print::one_line(&evidence.unkept))?;
+    }
+    if !evidence.still_running.is_empty() {
+        let more = more(evidence.still_running_left_out);
+        writeln!(stdout, "STILL RUNNING, though told to stop: {}{more}", evidence.still_running.join(" "))?;
     }
     for (what, count) in [("steps", evidence.steps.len()), ("calls", evidence.calls.len())] {
         if count == 0 {
@@ -162,10 +177,19 @@ fn show_evidence(common: &Common, response: v1::ImposeHoldResponse) -> Result<()
             (vec![format!("{}/{}", stopped.step, stopped.call), print::one_line(&stopped.what), after], Value::Null)
         })?;
     }
+    for (what, left_out) in [("steps", evidence.steps_left_out), ("calls", evidence.calls_left_out)] {
+        if left_out > 0 {
+            writeln!(stdout, "{left_out} more {what} stopped: `palisade audit list --kind control` has all of them")?;
+        }
+    }
     if !evidence.leases.is_empty() {
         writeln!(stdout, "cached values dropped: {}", evidence.leases.join(" "))?;
     }
     Ok(())
+}
+
+fn more(left_out: i32) -> String {
+    if left_out > 0 { format!(" and {left_out} more") } else { String::new() }
 }
 
 /// Returns what is done to whom: `throttle agents/desk to 10 calls a minute`.
@@ -227,5 +251,9 @@ fn evidence_json(evidence: &v1::Evidence) -> Value {
         "record": evidence.record,
         "unrecorded": evidence.unrecorded,
         "unkept": evidence.unkept,
+        "still_running": evidence.still_running,
+        "steps_left_out": evidence.steps_left_out,
+        "calls_left_out": evidence.calls_left_out,
+        "still_running_left_out": evidence.still_running_left_out,
     })
 }

@@ -155,7 +155,13 @@ fn summary(record: &Record) -> String {
         "credential" => format!("{} {}", text("change"), text("credential")),
         "control" => {
             let hold = |key: &str| value("hold")[key].as_str().map(print::one_line).unwrap_or_default();
-            format!("{} {} {}: {}", text("change"), hold("action"), hold("scope"), hold("reason"))
+            let listed = |list: &str| value("evidence")[list].as_array().map_or(0, Vec::len);
+            let stopped = match (listed("steps"), listed("calls"), listed("still_running")) {
+                (0, 0, 0) => String::new(),
+                (steps, calls, 0) => format!(" ({steps} steps, {calls} calls)"),
+                (steps, calls, still) => format!(" ({steps} steps, {calls} calls, {still} still running)"),
+            };
+            format!("{} {} {}{stopped}: {}", text("change"), hold("action"), hold("scope"), hold("reason"))
         }
         "step" => {
             let what = match word(body, "agent") {

@@ -96,6 +96,11 @@ impl Hold {
         self.until_ms.is_none_or(|until_ms| now_ms < until_ms)
     }
 
+    /// Returns whether it holds longer than another.
+    pub(super) fn ends_after(&self, other: &Self) -> bool {
+        other.until_ms.is_some_and(|other| self.until_ms.is_none_or(|own| own > other))
+    }
+
     /// Returns whether a containment rule imposed it.
     pub fn of_containment(&self) -> bool {
         self.by.starts_with("containment/")

@@ -31,17 +31,20 @@ pub struct Imposed {
     pub evidence: Evidence,
 }
 
-/// What was stopped. What is not in it was not running, or had ended.
+/// What was stopped. What is not in it was not running, or had ended, or waited to begin.
 #[derive(Debug, Clone)]
 pub struct Evidence {
     pub steps: Vec<StoppedStep>,
-    /// Calls that were cut off, or wait.
+    /// Calls that were cut off, or waited.
     pub calls: Vec<StoppedCall>,
     /// Credentials whose cached values were dropped.
     pub leases: Vec<Name>,
+    /// `steps/<id>`, or `steps/<id>/<call>`: what was told to stop and has not in time. There is a record when it has.
+    pub still_running: Vec<String>,
     /// From the order until all this was so.
     pub took: Duration,
-    /// The number of the record that says it. Or why there is none: then it was done all the same.
+    /// The number of the record that says that it was imposed; those of what was stopped come later. Or what is not
+    /// recorded, and why: it was done all the same.
     pub record: Result<u64, String>,
     /// Why a restart would lift the hold.
     pub unkept: Option<String>,
@@ -75,7 +78,7 @@ pub struct LastEffect {
     pub time_ms: u64,
 }
 
-/// A call that was cut off, or waits.
+/// A call that was cut off, or waited.
 #[derive(Debug, Clone)]
 pub struct StoppedCall {
     /// `steps/<id>`.

@@ -43,9 +43,13 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Returns the credential that it is about.
-    pub fn credential(&self) -> Option<&Name> {
-        if let Self::Credential(name) = self { Some(name) } else { None }
+    /// Returns the tenant outside which it covers nothing.
+    pub fn tenant(&self) -> Option<&Name> {
+        match self {
+            Self::Tenant(tenant) => Some(tenant),
+            Self::Job { tenant, .. } | Self::Agent { tenant, .. } => tenant.as_ref(),
+            _ => None,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod keeping;
+
 use std::fs;
 
 use proptest::prelude::*;
@@ -232,69 +234,6 @@ fn a_hold_ends_at_its_time_before_anybody_removes_it() {
     assert_eq!(holds.all().len(), 1);
     let again = holds.impose(Hold { since_ms: 9_000, ..hold(2, Action::Kill, "node") }).unwrap();
     assert_eq!((holds.all().len(), again.action), (1, Action::Kill), "one that has ended is not in the way");
-}
-
-#[test]
-fn a_restart_lifts_nothing_and_a_damaged_file_does_not_open() {
-    let dir = TempDir::new().unwrap();
-    let open = || holds(&dir);
-    let (first, who) = (open().unwrap(), who());
-    let kill =
-        Hold { until_ms: Some(5_000), records: vec![3, 7], ..hold(1, Action::Throttle { per_minute: 5 }, "node") };
-    first.impose(kill.clone()).unwrap();
-    first.impose(hold(2, Action::Kill, "agents/desk@1.2")).unwrap();
-    let again = open().unwrap();
-    assert_eq!((again.all(), again.get(&kill.id).as_deref()), (first.all(), Some(&kill)));
-    assert!(again.step(&who.subject(), 2_000).is_some());
-    again.lift(&hold(2, Action::Kill, "node").id).unwrap();
-    assert!(open().unwrap().get("holds/00000000000000000000000000000002").is_none());
-    let file = dir.path().join("holds.json");
-    let good = fs::read_to_string(&file).unwrap();
-    for bad in [
-        "",
-        "{}",
-        &good[..good.len() - 1],
-        &good.replace("node", "everything"),
-        &good.replace("\"records\"", "\"recordings\""),
-        &good.replace("it sends mail", ""),
-    ] {
-        fs::write(&file, bad).unwrap();
-        let message = open().err().unwrap().to_string();
-        assert!(message.contains("holds.json` does not decode"), "{message}");
-    }
-}
-
-#[test]
-fn what_cannot_be_kept_holds_all_the_same_and_what_cannot_be_lifted_durably_is_not_lifted() {
-    let dir = TempDir::new().unwrap();
-    let (holds, who, spool) = (holds(&dir).unwrap(), who(), dir.path().join("spool"));
-    fs::remove_dir(&spool).unwrap();
-    let kill = hold(1, Action::Kill, "node");
-    assert!(matches!(holds.impose(kill.clone()), Err(ImposeError::Unkept(_))));
-    assert!(holds.step(&who.subject(), 2_000).is_some());
-    assert!(holds.lift(&kill.id).is_err());
-    assert!(holds.step(&who.subject(), 2_000).is_some());
-    fs::create_dir(&spool).unwrap();
-    assert_eq!(*holds.impose(Hold { since_ms: 9_000, ..kill.clone() }).unwrap(), kill, "the same once more keeps it");
-    assert_eq!(super::tests::holds(&dir).unwrap().all().len(), 1);
-}
-
-#[test]
-fn there_is_room_for_an_operator_however_many_agents_are_contained() {
-    let dir = TempDir::new().unwrap();
-    let full = |result: Result<_, ImposeError>| matches!(result, Err(ImposeError::Full(_)));
-    let many: Vec<Hold> = (0..CONTAINMENT_HOLDS_MAX as u32)
-        .map(|id| Hold { by: "containment/loops".into(), ..hold(id, Action::Quarantine, "agents/x") })
-        .collect();
-    fs::write(dir.path().join("holds.json"), serde_json::to_vec(&many).unwrap()).unwrap();
-    let holds = holds(&dir).unwrap();
-    let more = |id| Hold { by: "containment/loops".into(), ..hold(id, Action::Quarantine, "agents/y") };
-    assert!(full(holds.impose(more(5_000))));
-    for id in CONTAINMENT_HOLDS_MAX..HOLDS_MAX {
-        holds.impose(hold(id as u32, Action::Kill, "agents/z")).unwrap();
-    }
-    assert!(full(holds.impose(hold(6_000, Action::Kill, "node"))));
-    assert!(holds.impose(hold(0, Action::Kill, "node")).is_ok(), "the same once more needs no room");
 }
 
 #[test]

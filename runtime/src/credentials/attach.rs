@@ -112,8 +112,8 @@ pub trait Attach: Send + Sync {
     /// Returns what is attached to a request, and how often the values changed until now.
     async fn attach(&self, to: &Signing<'_>) -> Result<(Attached, u64), Unreadable>;
 
-    /// Drops every value that can be read again.
-    fn forget(&self);
+    /// Drops every value that can be read again. Returns whether there was one.
+    fn forget(&self) -> bool;
 }
 
 /// What a credential sets.

@@ -37,6 +37,8 @@ pub struct Cache<T> {
 struct Slot<T> {
     kept: Option<Kept<T>>,
     failed: Option<(SystemTime, Unreadable)>,
+    /// How often the value was dropped: what was asked for before is not kept after.
+    dropped: u64,
 }
 
 struct Kept<T> {
@@ -58,7 +60,11 @@ enum Look<T> {
 impl<T> Cache<T> {
     /// Returns an empty cache.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, slot: Mutex::new(Slot { kept: None, failed: None }), turn: tokio::sync::Mutex::default() }
+        Self {
+            clock,
+            slot: Mutex::new(Slot { kept: None, failed: None, dropped: 0 }),
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Returns the value, perhaps by `fetch`, which is not polled otherwise. A failed renewal keeps what is good still.
@@ -81,12 +87,15 @@ impl<T> Cache<T> {
             Look::Renew(value) => Some(value),
             Look::Fetch => None,
         };
-        let since = (self.clock)();
+        let (since, dropped) = ((self.clock)(), self.slot().dropped);
         match fetch.await {
             Ok(fresh) => {
                 let life = fresh.life.min(LIFE_MAX);
                 let kept = Kept { value: fresh.value.clone(), since, life, renew: fresh.renew.min(life) };
-                *self.slot() = Slot { kept: Some(kept), failed: None };
+                let mut slot = self.slot();
+                if slot.dropped == dropped {
+                    (slot.kept, slot.failed) = (Some(kept), None);
+                }
                 Ok(fresh.value)
             }
             Err(why) => {
@@ -101,16 +110,20 @@ impl<T> Cache<T> {
         self.slot().kept.as_ref().map(|kept| kept.value.clone())
     }
 
-    /// Drops the value: the next one is fetched.
-    pub fn forget(&self) {
-        *self.slot() = Slot { kept: None, failed: None };
+    /// Drops the value: the next one is fetched, also by who comes while one is being fetched. Returns whether there was
+    /// one.
+    pub fn forget(&self) -> bool {
+        let mut slot = self.slot();
+        slot.dropped += 1;
+        slot.failed = None;
+        slot.kept.take().is_some()
     }
 
     /// Drops the value if it is this one.
     pub fn forget_this(&self, value: &Arc<T>) {
         let mut slot = self.slot();
         if slot.kept.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.value, value)) {
-            *slot = Slot { kept: None, failed: None };
+            (slot.kept, slot.failed) = (None, None);
         }
     }
 

@@ -39,8 +39,8 @@ pub struct Unreadable(pub String);
 pub trait Read: Send + Sync {
     /// Returns the value of now. As long as it is the same, it is the same `Arc`.
     async fn read(&self) -> Result<Arc<Secret>, Unreadable>;
-    /// Drops what is kept, if it can be read again.
-    fn forget(&self);
+    /// Drops what is kept, if it can be read again. Returns whether there was something.
+    fn forget(&self) -> bool;
 }
 
 /// What sources are opened with.
@@ -117,7 +117,9 @@ impl Read for Variable {
         Ok(self.0.clone())
     }
 
-    fn forget(&self) {}
+    fn forget(&self) -> bool {
+        false
+    }
 }
 
 /// Returns what was read without one newline at the end. The error continues a sentence about the source.

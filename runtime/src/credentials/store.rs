@@ -102,11 +102,9 @@ impl Credentials {
         true
     }
 
-    /// Drops the values of a credential: the next request has them read again. Returns whether there is one of this name.
+    /// Drops the values of a credential: the next request has them read again. Returns whether there were any.
     pub fn forget(&self, name: &str) -> bool {
-        let Some(entry) = self.entries.get(name) else { return false };
-        entry.attach.forget();
-        true
+        self.entries.get(name).is_some_and(|entry| entry.attach.forget())
     }
 
     /// Takes a revocation back. Returns whether there is a credential of this name.

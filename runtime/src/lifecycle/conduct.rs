@@ -1,17 +1,21 @@
 //! Attends a guest while it runs: its host calls go through the gate, and it is stopped when it has to.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
-use super::{execution::Execution, gate, living};
+use super::{
+    execution::Execution,
+    gate,
+    living::{self, Guest},
+};
 use crate::{
     step::{FIXED, Outcome, Usage},
-    worker::{Next, Running},
+    worker::{Handle, Next, Running},
 };
 
-/// How long a worker may take to end a step that is stopped. Then it is killed, with all its steps.
+/// How long a worker may take to end a guest that is stopped. Then it is killed, with all its steps.
 const STOP_BOUND: Duration = Duration::from_millis(500);
 
 /// How an execution ended.
@@ -51,7 +55,7 @@ pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &C
                 // What a guest that was stopped says last is not asked for.
                 Next::Ended(said, usage) => {
                     let lost = is_lost(&said);
-                    let held = guest.stopped_by().map(|hold| Outcome::Cancelled(living::failure(hold)));
+                    let held = guest.finish().map(|hold| Outcome::Cancelled(living::failure(&hold)));
                     return Ended { outcome: held.unwrap_or(said), usage, lost };
                 }
             },
@@ -96,4 +100,25 @@ pub async fn conduct_tool(execution: &Execution, running: &mut Running, tool: &s
 /// Returns whether an execution was lost with its worker.
 fn is_lost(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::WorkerLost(failure) if ["WORKER_LOST", "WORKER_HUNG"].contains(&failure.code.as_str()))
+}
+
+/// Sees to it that a guest ends soon that nobody attends any more, because of a hold.
+pub struct Cut {
+    guest: Arc<Guest>,
+    handle: Handle,
+}
+
+impl Cut {
+    /// Returns what is to be dropped before its [`Running`] is.
+    pub fn new(guest: &Arc<Guest>, handle: &Handle) -> Self {
+        Self { guest: guest.clone(), handle: handle.clone() }
+    }
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        if self.guest.cut_by().is_some() {
+            self.handle.kill_within(STOP_BOUND);
+        }
+    }
 }

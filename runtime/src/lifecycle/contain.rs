@@ -1,9 +1,9 @@
 //! Containment: the operator's rules are shown what agents do, and an agent that triggers one is held at once.
 
-use std::sync::Arc;
+use std::io;
 
 use serde_json::json;
-use tokio::task::block_in_place;
+use tokio::task::spawn_blocking;
 use tracing::{error, warn};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     containment::{Observation, Seen, Triggered},
-    control::{Hold, ImposeError, Scope, hold_id},
+    control::{Hold, Scope, hold_id},
     step::{Call, CallError, Digest, Name},
 };
 
@@ -27,10 +27,22 @@ impl Execution {
         let Some(agent) = self.step.agent.as_deref() else { return };
         let (tenant, agent) = (&self.step.tenant.name, &agent.manifest.name);
         let seen = Observation { tenant, agent, record, at_ms: unix_ms(), what };
-        for triggered in self.lifecycle.containment().observe(&seen) {
+        let triggered = self.lifecycle.containment().observe(&seen);
+        if triggered.is_empty() {
+            return;
+        }
+        // Whole: the rules count from nothing now, and whoever waits here is dropped when the guest ends.
+        let (lifecycle, step, tenant, agent) =
+            (self.lifecycle.clone(), self.step.clone(), tenant.clone(), agent.clone());
+        let contained = self.lifecycle.whole(async move {
             // Records are numbered once they are durable. One that never is has no number, and the agent is held all the same.
-            let _ = self.step.trail.settled().await;
-            self.lifecycle.contain(tenant.clone(), agent.clone(), triggered).await;
+            let _ = step.trail.settled().await;
+            for triggered in triggered {
+                lifecycle.contain(tenant.clone(), agent.clone(), triggered).await;
+            }
+        });
+        if let Err(error) = contained.await {
+            error!(%error, "an agent that is to be held may not be");
         }
     }
 
@@ -72,7 +84,7 @@ impl Execution {
 }
 
 impl Lifecycle {
-    /// Holds an agent because of a rule. Done whole, also if the step that triggered it ends meanwhile.
+    /// Holds an agent because of a rule.
     async fn contain(&self, tenant: Name, agent: Name, triggered: Triggered) {
         let records = triggered.records();
         let Triggered { rule, action, until_ms, .. } = triggered;
@@ -88,27 +100,29 @@ impl Lifecycle {
             until_ms,
             records,
         };
-        let this = self.clone();
-        let held = self.whole(async move {
-            let hold = Arc::new(hold);
-            match block_in_place(|| this.0.holds.impose(Hold::clone(&hold))) {
-                Ok(_) => {}
-                Err(error @ ImposeError::Unkept(_)) => error!(%error, hold = hold.id, "a restart would lift a hold"),
-                Err(error) => {
-                    error!(%error, hold = hold.id, "an agent that is to be held is not");
-                    return;
+        let recorded = match self.0.holds.impose(hold.clone()) {
+            Ok(hold) => {
+                let this = self.clone();
+                let kept = spawn_blocking(move || this.0.holds.keep()).await;
+                if let Err(error) = kept.map_err(io::Error::from).flatten() {
+                    error!(%error, hold = hold.id, "a restart would lift a hold");
                 }
+                // The one that is in force: one of before may end later.
+                self.record_hold("imposed", &hold, json!({})).await
             }
-            if let Err(error) = this.record_hold("imposed", &hold, json!({})).await {
-                error!(%error, hold = hold.id, "a hold is not recorded");
+            Err(error) => {
+                error!(%error, hold = hold.id, "an agent that is to be held is not");
+                // It is not held, so the rule goes on to watch it.
+                self.forgive(&hold);
+                self.record_hold("refused", &hold, json!({ "why": error.to_string() })).await
             }
-        });
-        if let Err(error) = held.await {
-            error!(%error, "an agent that is to be held may not be");
+        };
+        if let Err(error) = recorded {
+            error!(%error, hold = hold.id, "a hold is not recorded");
         }
     }
 
-    /// Lets the rule whose hold was lifted count from nothing.
+    /// Lets the rule whose hold was lifted, or never imposed, count from nothing.
     pub(super) fn forgive(&self, hold: &Hold) {
         let rule = hold.by.strip_prefix(CONTAINMENT).and_then(|rule| rule.parse::<Name>().ok());
         if let (Some(rule), Scope::Agent { tenant: Some(tenant), name, .. }) = (rule, &hold.scope) {

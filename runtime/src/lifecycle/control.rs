@@ -13,17 +13,18 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{
-    Lifecycle, RunError,
+    Lifecycle,
     execution::unix_ms,
+    held::{FOR_EVER, ends},
     living::{Guest, LiveCall},
-    stop::{Stopped, evidence_record},
+    stop::{Part, Stopped, evidence_records, stopped},
 };
 use crate::{
     config::DEFAULT_TENANT,
-    control::{Evidence, Hold, ImposeError, Imposed, Order, Standing, Subject},
+    control::{Evidence, Hold, ImposeError, Imposed, Order, Standing},
     journal::{Entry, JournalError, Kind},
 };
 
@@ -48,68 +49,70 @@ pub enum ControlError {
 }
 
 impl Lifecycle {
-    /// Imposes a hold, whether or not whoever asked for it still waits.
+    /// Imposes a hold: it is in force before anything is waited for. What is left to do is done whether or not whoever
+    /// asked for it still waits.
     pub async fn impose(&self, order: Order) -> Result<Imposed, ControlError> {
-        let this = self.clone();
-        self.whole(async move { this.impose_whole(order).await }).await?
-    }
-
-    async fn impose_whole(&self, order: Order) -> Result<Imposed, ControlError> {
         let (started, now_ms) = (Instant::now(), unix_ms());
         let Order { id, action, scope, reason, by, expire, drain_timeout } = order;
         let until_ms = expire.map(|expire| now_ms.saturating_add(expire.as_millis() as u64));
         let asked = Hold { id, action, scope, reason, by, since_ms: now_ms, until_ms, records: Vec::new() };
-        let known = self.0.holds.get(&asked.id);
-        if known.is_some_and(|known| known.action != asked.action || known.scope != asked.scope) {
-            return Err(ControlError::OtherHold(asked.id));
+        let (action, scope) = (asked.action, asked.scope.clone());
+        let hold = self.0.holds.impose(asked)?;
+        if hold.action != action || hold.scope != scope {
+            return Err(ControlError::OtherHold(hold.id.clone()));
         }
-        let hold = Arc::new(asked);
-        let (kept, stopped) = self.keep_and_stop(&hold, drain_timeout, started).await?;
-        let (hold, unkept) = match kept {
-            Ok(hold) => (hold, None),
-            Err(error) => (hold, Some(error.to_string())),
-        };
-        let Stopped { steps, calls, leases } = stopped;
-        let took = started.elapsed();
-        let mut evidence = Evidence { steps, calls, leases, took, record: Ok(0), unkept };
-        let recorded = self.record_hold("imposed", &hold, json!({ "evidence": evidence_record(&evidence) })).await;
-        evidence.record = recorded.map_err(|error| error.to_string());
-        Ok(Imposed { hold, evidence })
+        let this = self.clone();
+        Ok(self.whole(async move { this.carry_out(hold, drain_timeout, started).await }).await?)
     }
 
-    /// Stops what the hold covers as soon as it is in force: the disk that keeps it is not waited for.
-    async fn keep_and_stop(
-        &self,
-        hold: &Arc<Hold>,
-        drain_timeout: Duration,
-        started: Instant,
-    ) -> Result<(Result<Arc<Hold>, io::Error>, Stopped), ControlError> {
+    /// Stops what a hold covers that is in force, while it is written down and recorded: neither waits for the other.
+    async fn carry_out(&self, hold: Arc<Hold>, drain_timeout: Duration, started: Instant) -> Imposed {
+        let this = self.clone();
+        let keeping = spawn_blocking(move || this.0.holds.keep());
+        let stopping = self.stop(&hold, drain_timeout, started);
+        // In this order: whoever is stopped is told first.
+        let (stopped, recorded, kept) =
+            tokio::join!(biased; stopping, self.record_hold("imposed", &hold, json!({})), keeping);
+        let unkept = kept.map_err(io::Error::from).flatten().err().map(|error| error.to_string());
+        let record = recorded.map_err(|error| error.to_string());
+        let (mut evidence, left) = evidence(stopped, started, record, unkept);
+        if let Err(error) = self.record_stopped(&hold, &evidence).await {
+            evidence.record = evidence.record.and(Err(format!("what it stopped is not recorded: {error}")));
+        }
+        if !left.is_empty() {
+            error!(hold = hold.id, still_running = ?evidence.still_running, "what was stopped has not ended");
+            let (this, hold) = (self.clone(), hold.clone());
+            self.0.running.spawn(async move { this.stopped_late(&hold, left, started).await });
+        }
+        Imposed { hold, evidence }
+    }
+
+    /// Records what did not stop in time once it has.
+    async fn stopped_late(&self, hold: &Hold, left: Vec<Part>, started: Instant) {
+        let (evidence, _) = evidence(stopped(left, FOR_EVER, started).await, started, Ok(0), None);
+        if let Err(error) = self.record_stopped(hold, &evidence).await {
+            error!(%error, hold = hold.id, "what a hold stopped late is not recorded");
+        }
+    }
+
+    async fn record_stopped(&self, hold: &Hold, evidence: &Evidence) -> Result<(), JournalError> {
+        for record in evidence_records(evidence) {
+            self.record_hold("stopped", hold, json!({ "evidence": record })).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until a hold was lifted or has ended.
+    pub(super) async fn over(&self, hold: &Hold) {
         let mut changed = self.holds_changed();
-        let (this, asked) = (self.clone(), Hold::clone(hold));
-        let mut keeping = spawn_blocking(move || this.0.holds.impose(asked));
-        let kept = loop {
+        loop {
+            changed.mark_unchanged();
+            let known = self.0.holds.get(&hold.id).filter(|known| known.in_force(unix_ms()));
+            let Some(known) = known else { return };
             tokio::select! {
-                kept = &mut keeping => break Some(kept?),
-                _ = changed.changed() => {
-                    if self.0.holds.get(&hold.id).is_some() {
-                        break None;
-                    }
-                }
+                _ = changed.changed() => {}
+                () = ends(&known) => {}
             }
-        };
-        let kept = match kept {
-            Some(Err(error)) if !matches!(error, ImposeError::Unkept(_)) => return Err(error.into()),
-            kept => kept,
-        };
-        let stopped = self.stop(hold, drain_timeout, started).await;
-        let kept = match kept {
-            Some(kept) => kept,
-            None => keeping.await?,
-        };
-        match kept {
-            Ok(hold) => Ok((Ok(hold), stopped)),
-            Err(ImposeError::Unkept(error)) => Ok((Err(error), stopped)),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -169,9 +172,20 @@ impl Lifecycle {
         }
     }
 
-    /// Refuses a step that an operator or a containment rule holds.
-    pub(super) fn check_held(&self, subject: &Subject) -> Result<(), RunError> {
-        self.0.holds.step(subject, unix_ms()).map_or(Ok(()), |hold| Err(RunError::Held(hold)))
+    /// Returns the hold that keeps a guest from beginning, once there is one: at once, or while it waits for what it needs.
+    pub(super) async fn held(&self, guest: &Guest) -> Arc<Hold> {
+        let mut changed = self.holds_changed();
+        loop {
+            changed.mark_unchanged();
+            if let Some(hold) = self.0.holds.step(&guest.subject(), unix_ms()) {
+                return hold;
+            }
+            tokio::select! {
+                // Also by one that was lifted since.
+                hold = guest.stopped() => return hold,
+                _ = changed.changed() => {}
+            }
+        }
     }
 
     pub(super) async fn record_hold(&self, change: &str, hold: &Hold, more: Value) -> Result<u64, JournalError> {
@@ -181,4 +195,18 @@ impl Lifecycle {
         }
         Ok(self.0.journal.append(Entry::new(Kind::Control, DEFAULT_TENANT, body))?.await?.sequence)
     }
+}
+
+/// Returns what is said of what was stopped, and what was not in time.
+fn evidence(
+    stopped: Stopped,
+    started: Instant,
+    record: Result<u64, String>,
+    unkept: Option<String>,
+) -> (Evidence, Vec<Part>) {
+    let Stopped { steps, calls, leases, left } = stopped;
+    let mut still_running: Vec<String> = left.iter().map(Part::name).collect();
+    still_running.sort();
+    still_running.dedup();
+    (Evidence { steps, calls, leases, still_running, took: started.elapsed(), record, unkept }, left)
 }

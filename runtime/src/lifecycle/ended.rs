@@ -66,7 +66,7 @@ pub struct StepRun {
 
 /// Attends a step to its end, records the end, and tells the caller, if there still is one.
 pub async fn attend(
-    execution: Execution,
+    mut execution: Execution,
     mut running: Running,
     reservation: Reservation,
     mut span: Span,
@@ -186,7 +186,7 @@ impl<'a> Unstarted<'a> {
 impl Drop for Unstarted<'_> {
     fn drop(&mut self) {
         let Some(live) = self.live.take() else { return };
-        let failure = json!({ "code": "STEP_NOT_STARTED", "message": "no worker took it before its caller was gone" });
+        let failure = json!({ "code": "STEP_NOT_STARTED", "message": "no worker took it before it was held or its caller was gone" });
         let body = json!({ "outcome": "worker-lost", "failure": failure });
         let context = &self.execution.context;
         let note = Note { kind: Kind::Result, call: None, context, body, payloads: Vec::new() };

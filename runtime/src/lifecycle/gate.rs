@@ -38,7 +38,7 @@ const REFUSED_BYTES_MAX: usize = 4 << 10;
 /// dropped, the outcome is that nobody knows.
 pub struct Permit<'a> {
     execution: &'a Execution,
-    calling: Calling,
+    pub calling: Calling,
     /// When its intent was recorded, or it was cut off, in milliseconds after the guest's start.
     at_ms: u64,
     context: telemetry::Context,
@@ -119,6 +119,7 @@ pub async fn pass(
     };
     match done {
         Ok(done) => {
+            live.finish();
             let bytes_out = done.used.bytes_out;
             let settled = permit.settle(done, started, power, &verdict);
             if sends {
@@ -390,7 +391,7 @@ impl Open {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let Some(Open { mut span, reservation, intent, acting }) = self.open.take() else { return };
-        let stopped = self.calling.live.stopped_by().or_else(|| self.execution.guest().stopped_by()).cloned();
+        let stopped = self.calling.live.stopped_by().or_else(|| self.execution.guest().cut_by());
         let (status, why) = match (acting, stopped.as_deref()) {
             (true, Some(hold)) => ("unknown", living::why(hold)),
             (true, None) => ("unknown", "the step ended while the call was under way".into()),

@@ -6,8 +6,8 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -46,7 +46,11 @@ pub struct Identity {
 /// A guest, a step or a tool inside one.
 pub struct Guest {
     pub identity: Identity,
+    /// Of a tool: whose call runs it, and which.
+    within: Option<(Arc<Guest>, Arc<LiveCall>)>,
     stop: Stop,
+    /// A worker has, or had, it.
+    began: AtomicBool,
     /// It runs no more.
     ended: CancellationToken,
     calls: Mutex<HashMap<u64, Arc<LiveCall>>>,
@@ -74,40 +78,64 @@ pub struct About {
     pub credential: Option<Name>,
 }
 
-/// The end that a hold puts to something.
+/// The end that a hold puts to something, unless it ends by itself before.
 #[derive(Default)]
 struct Stop {
-    by: OnceLock<Arc<Hold>>,
+    course: Mutex<Course>,
     told: CancellationToken,
 }
 
-/// A place among the living. Dropping it says that the guest runs no more.
+#[derive(Default)]
+enum Course {
+    #[default]
+    Open,
+    Stopped(Arc<Hold>),
+    Ended,
+}
+
+/// A guest that is listed. Dropping it says that its story goes on without it.
 pub struct Life {
     pub guest: Arc<Guest>,
+    place: Option<Arc<Place>>,
+}
+
+/// A place among the living. A guest runs no more when the last one who keeps it drops it: the daemon, and its worker.
+pub struct Place {
+    guest: Arc<Guest>,
     number: u64,
     living: Arc<Living>,
 }
 
-/// A place among a guest's calls. Dropping it says that nothing of the call goes on.
+/// A call on its way. Nothing of it goes on when the last one who keeps it drops it.
+#[derive(Clone)]
 pub struct Calling {
     pub live: Arc<LiveCall>,
+    _place: Arc<CallPlace>,
+}
+
+/// A place among a guest's calls.
+struct CallPlace {
+    live: Arc<LiveCall>,
     guest: Arc<Guest>,
 }
 
 impl Living {
-    /// Lists a guest. A tool shares the last effect of the guest that called it.
-    pub fn begin(self: &Arc<Self>, identity: Identity, caller: Option<&Guest>) -> Life {
-        let last_effect = caller.map(|caller| caller.last_effect.clone()).unwrap_or_default();
+    /// Lists a guest; a tool, with the call that runs it. A tool shares the last effect of the guest that called it.
+    pub fn begin(self: &Arc<Self>, identity: Identity, within: Option<(Arc<Guest>, Arc<LiveCall>)>) -> Life {
+        let last_effect = within.as_ref().map(|(caller, _)| caller.last_effect.clone()).unwrap_or_default();
         let guest = Arc::new(Guest {
             identity,
+            within,
             stop: Stop::default(),
+            began: AtomicBool::default(),
             ended: CancellationToken::new(),
             calls: Mutex::default(),
             last_effect,
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.guests().insert(number, guest.clone());
-        Life { guest, number, living: self.clone() }
+        let place = Place { guest: guest.clone(), number, living: self.clone() };
+        Life { guest, place: Some(Arc::new(place)) }
     }
 
     /// Returns whether a step runs, or is about to.
@@ -120,6 +148,12 @@ impl Living {
         let guests = self.guests();
         let steps = guests.values().filter(|guest| !guest.identity.tool && guest.subject().is_in(scope));
         steps.cloned().collect()
+    }
+
+    /// Returns the tools that a scope covers, by who they are or by a call that they are part of.
+    pub fn tools_in(&self, scope: &Scope) -> Vec<Arc<Guest>> {
+        let guests: Vec<_> = self.guests().values().cloned().collect();
+        guests.into_iter().filter(|guest| guest.identity.tool && guest.is_in(scope)).collect()
     }
 
     /// Returns the calls that a scope covers, by what they are about or by who makes them.
@@ -147,9 +181,9 @@ impl Guest {
         Subject { tenant, job: job.as_ref(), agent, component: *component, caller, step }
     }
 
-    /// Stops it because of a hold. It has no say in it.
-    pub fn stop(&self, hold: &Arc<Hold>) {
-        self.stop.tell(hold);
+    /// Stops it because of a hold. It has no say in it. Returns whether it had not ended by itself.
+    pub fn stop(&self, hold: &Arc<Hold>) -> bool {
+        self.stop.tell(hold)
     }
 
     /// Waits until it is to stop.
@@ -158,8 +192,39 @@ impl Guest {
     }
 
     /// Returns why it was stopped, if it was.
-    pub fn stopped_by(&self) -> Option<&Arc<Hold>> {
-        self.stop.by.get()
+    pub fn stopped_by(&self) -> Option<Arc<Hold>> {
+        self.stop.by()
+    }
+
+    /// Returns why it was stopped, or a call that it is part of was cut off.
+    pub fn cut_by(&self) -> Option<Arc<Hold>> {
+        let around = || self.within.as_ref().and_then(|(caller, call)| call.stopped_by().or_else(|| caller.cut_by()));
+        self.stopped_by().or_else(around)
+    }
+
+    /// Says that it ended by itself: nothing stops it from here on. Returns why it was stopped, if that was before.
+    pub fn finish(&self) -> Option<Arc<Hold>> {
+        self.stop.finish()
+    }
+
+    /// Says that a worker has it.
+    pub fn begins(&self) {
+        self.began.store(true, Ordering::Release);
+    }
+
+    /// Returns whether a worker has, or had, it.
+    pub fn began(&self) -> bool {
+        self.began.load(Ordering::Acquire)
+    }
+
+    /// Returns whether it is part of a call.
+    pub fn is_part_of(&self, call: &Arc<LiveCall>) -> bool {
+        self.within.as_ref().is_some_and(|(caller, own)| Arc::ptr_eq(own, call) || caller.is_part_of(call))
+    }
+
+    fn is_in(&self, scope: &Scope) -> bool {
+        let around = |(caller, call): &(Arc<Self>, Arc<LiveCall>)| call.target().is_in(scope) || caller.is_in(scope);
+        self.subject().is_in(scope) || self.within.as_ref().is_some_and(around)
     }
 
     /// Waits until it runs no more.
@@ -167,12 +232,18 @@ impl Guest {
         self.ended.cancelled().await;
     }
 
+    /// Returns whether it runs no more.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
     /// Lists a call of it.
     pub fn call(self: &Arc<Self>, call: u64, what: &str, about: About) -> Calling {
         let (stop, ended) = (Stop::default(), CancellationToken::new());
         let live = Arc::new(LiveCall { call, what: what.into(), about, stop, ended });
         self.calls().insert(call, live.clone());
-        Calling { live, guest: self.clone() }
+        let place = CallPlace { live: live.clone(), guest: self.clone() };
+        Calling { live, _place: Arc::new(place) }
     }
 
     /// Says that the intent of an effect is on record, and that it is done now.
@@ -200,9 +271,9 @@ impl LiveCall {
         self.about.credential.as_ref()
     }
 
-    /// Cuts it off because of a hold.
-    pub fn stop(&self, hold: &Arc<Hold>) {
-        self.stop.tell(hold);
+    /// Cuts it off because of a hold. Returns whether it had not ended by itself.
+    pub fn stop(&self, hold: &Arc<Hold>) -> bool {
+        self.stop.tell(hold)
     }
 
     /// Waits until it is to be cut off.
@@ -211,8 +282,13 @@ impl LiveCall {
     }
 
     /// Returns why it was cut off, if it was.
-    pub fn stopped_by(&self) -> Option<&Arc<Hold>> {
-        self.stop.by.get()
+    pub fn stopped_by(&self) -> Option<Arc<Hold>> {
+        self.stop.by()
+    }
+
+    /// Says that it ended by itself: nothing cuts it off from here on.
+    pub fn finish(&self) {
+        self.stop.finish();
     }
 
     /// Waits until nothing of it goes on.
@@ -252,37 +328,70 @@ impl About {
 }
 
 impl Stop {
-    fn tell(&self, hold: &Arc<Hold>) {
-        let _ = self.by.set(hold.clone()); // the first one counts
+    /// Says that it is to stop; returns whether it had not ended by itself. The first hold counts.
+    fn tell(&self, hold: &Arc<Hold>) -> bool {
+        let mut course = self.course();
+        match &*course {
+            Course::Open => *course = Course::Stopped(hold.clone()),
+            Course::Stopped(_) => {}
+            Course::Ended => return false,
+        }
+        drop(course);
         self.told.cancel();
+        true
     }
 
     async fn told(&self) -> Arc<Hold> {
         self.told.cancelled().await;
-        match self.by.get() {
-            Some(hold) => hold.clone(),
+        match self.by() {
+            Some(hold) => hold,
             // It is told only after it was set.
             None => std::future::pending().await,
         }
     }
-}
 
-impl Life {
-    /// Says that the guest runs no more, before what is left to do about it is done.
-    pub fn end(&self) {
-        self.guest.ended.cancel();
+    fn by(&self) -> Option<Arc<Hold>> {
+        if let Course::Stopped(hold) = &*self.course() { Some(hold.clone()) } else { None }
+    }
+
+    fn finish(&self) -> Option<Arc<Hold>> {
+        let mut course = self.course();
+        if let Course::Stopped(hold) = &*course {
+            return Some(hold.clone());
+        }
+        *course = Course::Ended;
+        None
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Life {
+impl Life {
+    /// Returns what says, once it is dropped too, that the guest runs no more: for its worker.
+    pub fn place(&self) -> Option<Arc<Place>> {
+        self.place.clone()
+    }
+
+    /// Says that the guest's story goes on without it, before what is left to do about it is done.
+    pub fn end(&mut self) {
+        self.guest.finish();
+        self.place = None;
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
+        self.guest.finish();
         self.living.guests().remove(&self.number);
         self.guest.ended.cancel();
     }
 }
 
-impl Drop for Calling {
+impl Drop for CallPlace {
     fn drop(&mut self) {
+        self.live.finish();
         self.guest.calls().remove(&self.live.call);
         self.live.ended.cancel();
     }

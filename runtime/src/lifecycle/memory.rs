@@ -15,6 +15,7 @@ use super::{
     execution::{Execution, unix_ms},
     gate::Permit,
     grant::Lack,
+    living,
 };
 use crate::{
     budget::Amounts,
@@ -139,7 +140,15 @@ pub async fn perform(permit: &Permit<'_>, space: Name, key: String, verb: Verb) 
     let writer = Writer { agent, step: execution.step.id.clone(), labels: execution.step.labels.texts() };
     let Amounts { bytes_out, bytes_in: allowed, .. } = permit.reserved();
     let (tenant, named) = (execution.step.tenant.name.clone(), space.clone());
-    let touching = move || touch(&store, (tenant.as_str(), named.as_str()), &key, verb, writer);
+    let calling = permit.calling.clone();
+    let touching = move || {
+        // The call ends with this, whatever becomes of who waits for it: whoever stops it waits for what is being written,
+        // and after that nothing is.
+        match calling.live.stopped_by() {
+            Some(hold) => Err(failed("HELD", living::why(&hold))),
+            None => touch(&store, (tenant.as_str(), named.as_str()), &key, verb, writer),
+        }
+    };
     let done = spawn_blocking(touching).await;
     let result = done.unwrap_or_else(|e| Err(unavailable("STORAGE_UNAVAILABLE", e.to_string())));
     let bytes_in = result.as_ref().map_or(0, |touched| touched.answer.bytes());

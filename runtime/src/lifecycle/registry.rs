@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AdmitError, Lifecycle, PushError,
+    conduct::Cut,
     grant::{narrowed_budget, narrowed_limits},
+    living::{Identity, Life},
     mounts::check_together,
     policies::PolicyError,
     routes::BadEgress,
@@ -16,6 +18,7 @@ use super::{
 };
 use crate::{
     config::DEFAULT_TENANT,
+    control::Hold,
     host::{self, Way},
     journal::{Entry, JournalError, Kind, Payload},
     manifest::{self, BadManifest, Difference, Manifest},
@@ -43,6 +46,8 @@ pub struct NewTool {
     pub component: String,
     pub effect: Effect,
     pub labels: Vec<Name>,
+    /// Who registers it: `unix:<uid>` or `loopback`.
+    pub caller: String,
 }
 
 /// An agent or a tool that is not registered.
@@ -70,6 +75,8 @@ pub enum RegisterError {
     Wider { newest: String, added: Vec<String> },
     #[error("the tool's {which} schema is not accepted: {problem}")]
     Schema { which: &'static str, problem: String },
+    #[error("{} holds `{}`, {}: {}", .0.action, .0.scope, .0.id, .0.reason)]
+    Held(Arc<Hold>),
     #[error("the tool did not describe itself: {0}")]
     Undescribed(String),
     #[error("with this tool the policies in force would not be valid: {0}")]
@@ -151,7 +158,7 @@ impl Lifecycle {
         if component.kind != ComponentKind::Tool {
             return Err(RegisterError::NotATool(new.component));
         }
-        let said = self.describe(&component).await?;
+        let said = self.describe(&component, &new.caller).await?;
         let tool = tool(new, component.digest, said)?;
         let ready = ReadyTool::new(Arc::new(tool.clone()))
             .map_err(|problem| RegisterError::Schema { which: "input or output", problem })?;
@@ -236,10 +243,35 @@ impl Lifecycle {
         Ok(kept?)
     }
 
-    /// Runs a tool once, without any power, for what it says of itself.
-    async fn describe(&self, component: &Component) -> Result<ToolDescription, RegisterError> {
+    /// Runs a tool once, without any power, for what it says of itself. It is a guest as others are: what holds its bytes,
+    /// or who registers it, keeps it from running.
+    async fn describe(&self, component: &Component, caller: &str) -> Result<ToolDescription, RegisterError> {
         // The operator asks, for nobody's sake: no tenant's files are within reach.
-        let nobody = DEFAULT_TENANT.parse().map_err(|e: BadName| RegisterError::Undescribed(e.to_string()))?;
+        let nobody: Name = DEFAULT_TENANT.parse().map_err(|e: BadName| RegisterError::Undescribed(e.to_string()))?;
+        let identity = Identity {
+            tenant: nobody.clone(),
+            job: None,
+            agent: None,
+            component: component.digest,
+            caller: caller.into(),
+            step: String::new(),
+            tool: true,
+        };
+        let life = self.living().begin(identity, None);
+        let guest = life.guest.clone();
+        tokio::select! {
+            biased;
+            hold = self.held(&guest) => Err(RegisterError::Held(hold)),
+            said = self.describe_as(component, nobody, life) => said,
+        }
+    }
+
+    async fn describe_as(
+        &self,
+        component: &Component,
+        nobody: Name,
+        life: Life,
+    ) -> Result<ToolDescription, RegisterError> {
         self.ensure_artifact(&nobody, component.digest).await.map_err(RegisterError::Compile)?;
         let asked = crate::config::AskedLimits {
             fuel: Some(DESCRIBE_FUEL),
@@ -260,7 +292,9 @@ impl Lifecycle {
             // It says the same of itself each time.
             origin: Origin { seed: [0; 32], start_ms: 0 },
         };
-        let mut running = self.workers().run(&self.home(&nobody, None), spec, Box::new(slot)).await?;
+        let holds = Box::new((slot, life.place()));
+        let mut running = self.workers().run(&self.home(&nobody, None), spec, holds).await?;
+        let _cut = Cut::new(&life.guest, running.handle());
         let mut events = running.take_events();
         let undescribed = |why: String| RegisterError::Undescribed(why);
         let stop = CancellationToken::new();
@@ -338,7 +372,7 @@ fn check_imports(manifest: &Manifest, component: &Component) -> Result<(), Regis
 }
 
 fn tool(new: NewTool, component: Digest, said: ToolDescription) -> Result<Tool, RegisterError> {
-    let NewTool { name, version, component: _, effect, labels } = new;
+    let NewTool { name, version, component: _, effect, labels, caller: _ } = new;
     if said.text.len() > DESCRIPTION_BYTES_MAX {
         let why = format!("its description has {} bytes; at most {DESCRIPTION_BYTES_MAX} are allowed", said.text.len());
         return Err(RegisterError::Undescribed(why));

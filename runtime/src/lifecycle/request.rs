@@ -1,5 +1,7 @@
 //! What a caller asks for, and whether it can be asked.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -11,8 +13,8 @@ use crate::{
     config::{AskedBudget, AskedLimits},
     journal::Payload,
     manifest::Manifest,
-    step::{BadName, FIXED, Mount, Name, Origin},
-    store::random_seed,
+    step::{BadName, FIXED, Kind as ComponentKind, Mount, Name, Origin, StepLimits, StepSpec, Task},
+    store::{Component, random_seed},
     telemetry::Context,
 };
 
@@ -153,4 +155,28 @@ pub fn accepted_record(
         "limits": accepted.limits, "budget": accepted.budget, "decision": decision,
         "seed": accepted.origin.seed_hex(), "start_ms": accepted.origin.start_ms,
     })
+}
+
+/// Returns what a worker is told of a step.
+pub fn spec(
+    component: &Arc<Component>,
+    request: StepRequest,
+    mounts: Vec<Mount>,
+    limits: StepLimits,
+    origin: Origin,
+) -> StepSpec {
+    let content_type = if request.content_type.is_empty() { "application/json".into() } else { request.content_type };
+    let (program, task) = match component.kind {
+        ComponentKind::Command => ("command", Task::Command { stdin: request.input }),
+        ComponentKind::Step | ComponentKind::Tool => ("step", Task::Run { payload: request.input, content_type }),
+    };
+    StepSpec {
+        component: component.digest,
+        task,
+        args: std::iter::once(program.to_owned()).chain(request.args).collect(),
+        env: request.env,
+        mounts,
+        limits,
+        origin,
+    }
 }

@@ -20,8 +20,8 @@ use super::{
     grant::{Grant, narrowed_budget, narrowed_limits},
     jobs::JobHold,
     labels::JOINED,
-    living::Identity,
-    request::{StepRequest, accepted_record, check_narrowing, check_sizes, given, optional_name, origin},
+    living::{Identity, Life},
+    request::{StepRequest, accepted_record, check_narrowing, check_sizes, given, optional_name, origin, spec},
     trail::{self, Note, Trail},
 };
 use crate::{
@@ -33,7 +33,6 @@ use crate::{
     policy::{BudgetLeft, Question, Surroundings},
     step::{
         BadLimit, Denial, Digest, FIXED, Kind as ComponentKind, Mount, Name, Origin, Outcome, Quota, Range, StepLimits,
-        StepSpec, Task,
     },
     store::{Agent, Component, ComponentError, Lease, VersionError, WorkspaceError, random_id},
     telemetry::{self, Context, Span, StepStart},
@@ -101,6 +100,21 @@ pub enum RunError {
     Worker(#[from] WorkerError),
 }
 
+/// A step that nothing is taken for yet: what can be refused before was not.
+struct Checked {
+    request: StepRequest,
+    tenant: Arc<Tenant>,
+    subject: Subject,
+    limits: StepLimits,
+    budget: Amounts,
+    origin: Origin,
+    job: Option<Name>,
+    mounts: Vec<Mount>,
+    id: String,
+    trail: Trail,
+    life: Life,
+}
+
 /// What to run, and for whom.
 struct Subject {
     component: Arc<Component>,
@@ -119,7 +133,7 @@ impl Lifecycle {
         check_narrowing(&request, manifest)?;
         let origin = origin(&request)?;
         let job = optional_name("job", &request.job)?;
-        let mut mounts = self.mounts(&request, manifest)?;
+        let mounts = self.mounts(&request, manifest)?;
         if !request.workspace.is_empty() {
             tenant.workspaces.find(&request.workspace)?;
         }
@@ -138,26 +152,30 @@ impl Lifecycle {
             },
             None,
         );
-        self.check_held(&life.guest.subject())?;
+        let guest = life.guest.clone();
+        let checked = Checked { request, tenant, subject, limits, budget, origin, job, mounts, id, trail, life };
+        // Until it runs: what is held while it waits for a slot, a disk or a worker does not begin.
+        tokio::select! {
+            biased;
+            hold = self.held(&guest) => Err(RunError::Held(hold)),
+            started = self.start_step(checked) => started,
+        }
+    }
+
+    /// Does the rest. It may be dropped at any time: what was taken is given back then.
+    async fn start_step(&self, checked: Checked) -> Result<StepRun, RunError> {
+        let Checked { request, tenant, subject, limits, budget, origin, job, mut mounts, id, trail, life } = checked;
+        let manifest = subject.agent.as_deref().map(|agent| &agent.manifest);
         let decision = self.authorize_step(&request, &subject, &id, &trail).await?;
         let home = self.home(&tenant.name, job.as_ref());
         let tracked = self.0.running.token();
 
         // Then it is prepared: compiled if its artifact is gone, a slot, a budget, a workspace for itself.
         let memory = self.memory_at_once(&limits, manifest);
-        let admitted = async {
-            self.ensure_artifact(&tenant.name, subject.component.digest).await.map_err(RunError::Compile)?;
-            let queued = Instant::now();
-            let slot = self.admit(&tenant.name, job.as_ref(), memory).await?;
-            self.telemetry().meters().step_queued(queued.elapsed());
-            Ok::<_, RunError>(slot)
-        };
-        let slot = tokio::select! {
-            biased;
-            hold = life.guest.stopped() => return Err(RunError::Held(hold)),
-            slot = admitted => slot?,
-        };
-        self.check_held(&life.guest.subject())?; // it may have waited
+        self.ensure_artifact(&tenant.name, subject.component.digest).await.map_err(RunError::Compile)?;
+        let queued = Instant::now();
+        let slot = self.admit(&tenant.name, job.as_ref(), memory).await?;
+        self.telemetry().meters().step_queued(queued.elapsed());
         let (account, hold) = self.step_account(&tenant, job.as_ref(), budget).await?;
         let own = Amounts { fuel: limits.fuel, wall_ms: limits.timeout_ms, ..Amounts::default() };
         let reservation = account.reserve(own).inspect_err(|exhausted| self.count_exhausted(exhausted))?;
@@ -222,10 +240,12 @@ impl Lifecycle {
             life,
         };
         let spec = spec(&subject.component, request, mounts, limits, origin);
-        execution.show_labels(&record, &joined).await;
-        // Whoever hangs up now, or finds no worker, leaves a step that is on record and never started.
+        // Whoever hangs up now, is held, or finds no worker, leaves a step that is on record and never started.
         let unstarted = Unstarted::new(&execution, live);
-        let mut running = self.workers().run(&home, spec, Box::new(held)).await?;
+        execution.show_labels(&record, &joined).await;
+        let holds = Box::new((held, execution.life.place()));
+        let mut running = self.workers().run(&home, spec, holds).await?;
+        execution.guest().begins();
         let live = unstarted.started();
         info!(step = accepted.step, component = %accepted.component, agent = accepted.agent, "step accepted");
         let events = running.take_events();
@@ -382,29 +402,6 @@ pub fn outcome_in_words(outcome: &Outcome) -> String {
     match outcome.failure() {
         Some(failure) => format!("{}: {}", failure.code, failure.message),
         None => outcome.word().into(),
-    }
-}
-
-fn spec(
-    component: &Arc<Component>,
-    request: StepRequest,
-    mounts: Vec<Mount>,
-    limits: StepLimits,
-    origin: Origin,
-) -> StepSpec {
-    let content_type = if request.content_type.is_empty() { "application/json".into() } else { request.content_type };
-    let (program, task) = match component.kind {
-        ComponentKind::Command => ("command", Task::Command { stdin: request.input }),
-        ComponentKind::Step | ComponentKind::Tool => ("step", Task::Run { payload: request.input, content_type }),
-    };
-    StepSpec {
-        component: component.digest,
-        task,
-        args: std::iter::once(program.to_owned()).chain(request.args).collect(),
-        env: request.env,
-        mounts,
-        limits,
-        origin,
     }
 }
 

@@ -10,12 +10,12 @@ use tokio::task::block_in_place;
 use super::{
     Lifecycle,
     act::{Done, cut, refused},
-    conduct::{Ended, conduct_tool},
+    conduct::{Cut, Ended, conduct_tool},
     denial::{failed, invalid, unavailable},
     execution::Execution,
     gate::Permit,
     grant::Lack,
-    living::Identity,
+    living::{self, Identity},
 };
 use crate::{
     budget::{Account, Amounts},
@@ -218,6 +218,7 @@ async fn run(
     let (tenant, component) = (&execution.step.tenant.name, tool.tool.component);
     lifecycle.ensure_artifact(tenant, component).await.map_err(|e| lost(e.to_string()))?;
     let (origin, started) = (permit.tool_origin(), Instant::now());
+    let caller = (execution.guest().clone(), permit.calling.live.clone());
     let inner = Execution {
         lifecycle: lifecycle.clone(),
         step: execution.step.clone(),
@@ -231,9 +232,13 @@ async fn run(
         context: permit.context().clone(),
         life: lifecycle.living().begin(
             Identity { component: tool.tool.component, tool: true, ..execution.guest().identity.clone() },
-            Some(execution.guest()),
+            Some(caller),
         ),
     };
+    // Whoever stops what is around it does that first, and looks for it then.
+    if let Some(hold) = inner.guest().cut_by() {
+        return Err(living::denied(execution, permit.calling.live.call, &hold));
+    }
     let spec = StepSpec {
         component: tool.tool.component,
         task: Task::Invoke { arguments: arguments.bytes().into() },
@@ -244,8 +249,10 @@ async fn run(
         origin,
     };
     let held = execution.step.held.upgrade().ok_or_else(|| lost("its step has ended".into()))?;
-    let running = lifecycle.workers().run_tool(worker_step, spec, Box::new(held)).await;
+    let holds = Box::new((held, inner.life.place()));
+    let running = lifecycle.workers().run_tool(worker_step, spec, holds).await;
     let mut running = running.map_err(|e| lost(e.to_string()))?;
+    let _cut = Cut::new(inner.guest(), running.handle());
     Ok(conduct_tool(&inner, &mut running, &tool.tool.reference()).await)
 }
 

@@ -24,6 +24,9 @@ const EXPIRE_MIN: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(60);
 const DRAIN_MAX: Duration = Duration::from_secs(3600);
 
+/// Entries of each list in an answer: all of them together fit into a message.
+const LISTED_MAX: usize = 1_000;
+
 /// Bytes of the longest id of a request.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
@@ -178,7 +181,10 @@ fn hold(hold: &Hold) -> v1::Hold {
 }
 
 fn evidence(evidence: Evidence) -> v1::Evidence {
-    let Evidence { steps, calls, leases, took, record, unkept } = evidence;
+    let Evidence { mut steps, mut calls, leases, mut still_running, took, record, unkept } = evidence;
+    let steps_left_out = left_out(&mut steps);
+    let calls_left_out = left_out(&mut calls);
+    let still_running_left_out = left_out(&mut still_running);
     let (record, unrecorded) = match record {
         Ok(sequence) => (convert::int(sequence), String::new()),
         Err(why) => (0, why),
@@ -191,7 +197,18 @@ fn evidence(evidence: Evidence) -> v1::Evidence {
         record,
         unrecorded,
         unkept: unkept.unwrap_or_default(),
+        still_running,
+        steps_left_out,
+        calls_left_out,
+        still_running_left_out,
     }
+}
+
+/// Cuts a list to what an answer can have; returns how many are left out.
+fn left_out<T>(list: &mut Vec<T>) -> i32 {
+    let more = list.len().saturating_sub(LISTED_MAX);
+    list.truncate(LISTED_MAX);
+    i32::try_from(more).unwrap_or(i32::MAX)
 }
 
 fn stopped_step(stopped: control::StoppedStep) -> v1::StoppedStep {

@@ -161,6 +161,7 @@ pub fn register(error: RegisterError) -> Status {
         RegisterError::Limit { .. } => bad_field("LIMIT_INVALID", "manifest", message),
         RegisterError::Wider { .. } => refuse(Code::FailedPrecondition, "REACH_WIDER", message),
         RegisterError::Schema { .. } => bad_field("SCHEMA_INVALID", "component", message),
+        RegisterError::Held(hold) => held(&hold, message),
         RegisterError::Undescribed(_) => bad_field("TOOL_DESCRIBE_FAILED", "component", message),
         RegisterError::Policies(_) => refuse(Code::FailedPrecondition, "POLICY_INVALID", message),
         RegisterError::Replace(error) => policies(error),
@@ -267,7 +268,7 @@ pub fn control(error: ControlError) -> Status {
     match error {
         ControlError::Impose(ImposeError::Full(_)) => quota("TOO_MANY_HOLDS", "holds", message),
         ControlError::Impose(ImposeError::Bad(_)) => bad_field("FIELD_INVALID", "reason", message),
-        ControlError::Impose(ImposeError::Unkept(error)) | ControlError::Unkept(error) => storage(error),
+        ControlError::Unkept(error) => storage(error),
         ControlError::OtherHold(_) => refuse(Code::AlreadyExists, "REQUEST_ID_USED", message),
         ControlError::NotFound(_) => refuse(Code::NotFound, "HOLD_NOT_FOUND", message),
         ControlError::Unrecorded(error) => journal(&error),

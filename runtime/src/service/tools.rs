@@ -4,6 +4,7 @@ use palisade_proto::v1::{self, tools_server::Tools};
 use tonic::{Request, Response, Status};
 
 use super::{
+    callers,
     components::{bad_page_token, page_size},
     convert, status,
 };
@@ -22,7 +23,8 @@ pub struct Service(pub Lifecycle);
 #[tonic::async_trait]
 impl Tools for Service {
     async fn register_tool(&self, request: Request<v1::RegisterToolRequest>) -> Result<Response<v1::Tool>, Status> {
-        let new = new_tool(request.into_inner())?;
+        let caller = callers::name(&request);
+        let new = new_tool(request.into_inner(), caller)?;
         let tool = self.0.register_tool(new).await.map_err(status::register)?;
         Ok(Response::new(tool_message(&tool)))
     }
@@ -71,7 +73,7 @@ fn tool_message(tool: &store::Tool) -> v1::Tool {
     }
 }
 
-fn new_tool(request: v1::RegisterToolRequest) -> Result<NewTool, Status> {
+fn new_tool(request: v1::RegisterToolRequest, caller: String) -> Result<NewTool, Status> {
     let bad = |field: &str, problem: &str| status::bad_field("FIELD_INVALID", field, format!("`{field}`: {problem}"));
     let effect = match request.effect() {
         v1::Effect::Unspecified => return Err(bad("effect", "say what the tool does to the world outside")),
@@ -91,6 +93,7 @@ fn new_tool(request: v1::RegisterToolRequest) -> Result<NewTool, Status> {
         component: request.component,
         effect,
         labels: labels.map_err(|e| bad("labels", &e.to_string()))?,
+        caller,
     })
 }
 

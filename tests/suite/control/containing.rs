@@ -1,9 +1,11 @@
 //! Containment rules hold agents by what they do, and say by which records.
 
+use std::time::Duration;
+
 use palisade_proto::v1::{self, hold::Action, step_result::Outcome};
 use serde_json::{Value, json};
 
-use super::{lift, listed, refused};
+use super::{lift, listed, refused, stopping::eventually_async};
 use crate::harness::{
     Daemon, asked, palisade,
     upstream::{Reply, Upstream},
@@ -78,6 +80,58 @@ async fn an_agent_in_a_loop_can_only_read_and_others_are_not_held() {
         shown.contains("read-only tenants/default/agents/tester") && shown.contains("containment/loops"),
         "{shown}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_for_whom_there_is_no_room_is_said_not_to_be_held_and_is_watched_on() {
+    let doors = rule("doors", "denials = 3", "then = \"quarantine\"\nuntil_lifted = true");
+    let mut daemon = Daemon::governed(ALL, &doors).await;
+    daemon.agent(NOTES).await.unwrap();
+    let acts = || json!((0..3).map(|_| get("others", "k")).collect::<Vec<_>>());
+    daemon.ask(acts()).await;
+    daemon.stop().await;
+    let file = daemon.dir.path().join("data/holds.json");
+    let kept: Vec<Value> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let many = (0..900).map(|id| {
+        let mut hold = kept[0].clone();
+        hold["id"] = json!(format!("holds/{id:032x}"));
+        hold["scope"] = json!("tenants/others/agents/tester");
+        hold
+    });
+    std::fs::write(&file, json!(many.collect::<Vec<_>>()).to_string()).unwrap();
+    let daemon = daemon.again().await;
+    daemon.ask(acts()).await;
+    let refusal = daemon.records(&["control"]).await.pop().unwrap();
+    assert_eq!(refusal["body"]["change"], "refused");
+    assert!(refusal["body"]["why"].as_str().unwrap().contains("the limit `holds`"), "{refusal}");
+    for id in 0..450 {
+        lift(&daemon, &format!("holds/{id:032x}")).await.unwrap();
+    }
+    daemon.ask(acts()).await;
+    refused(&daemon, asked(json!([]))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_ends_as_it_triggers_a_rule_is_held_all_the_same() {
+    let doors = rule("doors", "denials = 3", "then = \"quarantine\"\nuntil_lifted = true");
+    let daemon = Daemon::governed(ALL, &doors).await;
+    let acts = json!((0..3).map(|_| get("others", "k")).collect::<Vec<_>>());
+    let agents: Vec<_> = (0..40).map(|number| format!("agent-{number}")).collect();
+    for (number, agent) in agents.iter().enumerate() {
+        let manifest = crate::harness::tester("1", NOTES).replace("\"tester\"", &format!("\"{agent}\""));
+        daemon.register(&manifest, false).await.unwrap();
+        let request = v1::RunStepRequest { agent: agent.clone(), ..asked(acts.clone()) };
+        let stream = daemon.steps().run_step(request).await.unwrap();
+        tokio::time::sleep(Duration::from_micros(400 * number as u64)).await; // somewhere on its way
+        drop(stream);
+    }
+    eventually_async("all have ended", async || daemon.records(&["result"]).await.len() == agents.len()).await;
+    let denials = daemon.records(&["denial"]).await;
+    let tried = |agent: &&String| denials.iter().filter(|record| record["agent"] == agent.as_str()).count() >= 3;
+    for agent in agents.iter().filter(tried) {
+        let scope = format!("tenants/default/agents/{agent}");
+        eventually_async("it is held", async || listed(&daemon).await.iter().any(|hold| hold.scope == scope)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tonic::Streaming;
 
-use super::{imposed, lift, order};
+use super::{imposed, lift, listed, order};
 use crate::harness::{
     Daemon, PATIENCE, asked, eventually, limited, probe, seconds,
     upstream::{Piece, Reply, Upstream},
@@ -33,15 +33,15 @@ const AT_ONCE: usize = 10;
 /// 99 of 100 stops take no longer, but for what the machine itself takes to answer at all meanwhile.
 const BOUND: Duration = Duration::from_millis(50);
 
-const ALL: &str = "permit (principal, action, resource);";
+pub const ALL: &str = "permit (principal, action, resource);";
 
 /// A step that runs, and what it says.
-struct Step {
-    name: String,
+pub struct Step {
+    pub name: String,
     stream: Streaming<v1::RunStepResponse>,
 }
 
-async fn start(daemon: &Daemon, request: v1::RunStepRequest) -> Step {
+pub async fn start(daemon: &Daemon, request: v1::RunStepRequest) -> Step {
     let request =
         limited(request, v1::StepLimits { timeout: seconds(300), fuel: Some(1_000_000_000_000), ..Default::default() });
     let mut stream = daemon.steps().run_step(request).await.unwrap().into_inner();
@@ -55,7 +55,7 @@ impl Step {
         while !matches!(self.stream.message().await.unwrap().unwrap().message, Some(Message::Event(_))) {}
     }
 
-    async fn result(mut self) -> v1::StepResult {
+    pub async fn result(mut self) -> v1::StepResult {
         loop {
             if let Some(Message::Result(result)) = self.stream.message().await.unwrap().unwrap().message {
                 return result;
@@ -305,6 +305,93 @@ async fn a_drain_lets_what_runs_end_and_stops_what_does_not() {
     assert_eq!(evidence.steps.iter().map(|stopped| &stopped.step).collect::<Vec<_>>(), [&endless.name]);
     assert_eq!(brief.result().await.outcome(), Outcome::Succeeded);
     assert_eq!(endless.result().await.failure.unwrap().code, "HELD");
+}
+
+fn drain(scope: &str, seconds: i64) -> v1::ImposeHoldRequest {
+    let drain_timeout = Some(prost_types::Duration { seconds, nanos: 0 });
+    v1::ImposeHoldRequest { drain_timeout, ..order(Action::Drain, scope) }
+}
+
+/// What a step does that runs until it is stopped, and takes nothing from others.
+pub fn asleep() -> Value {
+    json!([{ "sleep": { "milliseconds": 280_000 } }])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_lifted_or_ends_before_its_grace_stops_nothing() {
+    let daemon = Daemon::start().await;
+    let endless = start(&daemon, probe(asleep())).await;
+    let lifting = async {
+        let lifted = loop {
+            if let Some(held) = listed(&daemon).await.pop() {
+                break held;
+            }
+        };
+        eventually_async("it is recorded before its grace is over", async || {
+            daemon.records(&["control"]).await.iter().any(|record| record["body"]["change"] == "imposed")
+        })
+        .await;
+        lift(&daemon, &lifted.name).await.unwrap();
+    };
+    let started = Instant::now();
+    let (lifted, ()) = tokio::join!(imposed(&daemon, drain("node", 600)), lifting);
+    assert!(lifted.unwrap().evidence.unwrap().steps.is_empty());
+    let ends = v1::ImposeHoldRequest { expire: seconds(1), ..drain("node", 600) };
+    assert!(imposed(&daemon, ends).await.unwrap().evidence.unwrap().steps.is_empty());
+    assert!(started.elapsed() < PATIENCE);
+    let killed = imposed(&daemon, order(Action::Kill, "node")).await.unwrap();
+    assert_eq!(killed.evidence.unwrap().steps[0].step, endless.name, "it ran on");
+    endless.result().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_rule_lets_its_calls_end_and_cuts_off_those_that_do_not() {
+    let upstream = Upstream::plain(([127, 0, 0, 1], 0).into()).await;
+    upstream.on("/x", |_| Reply::Raw(vec![Piece::Hang]));
+    let daemon = agent_for(upstream.address).await;
+    let step = start(&daemon, asked(json!([{ "http": request(upstream.address, json!({})) }]))).await;
+    upstream.until("asked", |upstream| upstream.seen().len() == 1).await;
+    let started = Instant::now();
+    let evidence = imposed(&daemon, drain("rules/api", 1)).await.unwrap().evidence.unwrap();
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    assert_eq!((evidence.steps.len(), evidence.calls.len()), (0, 1));
+    assert_eq!(step.result().await.outcome(), Outcome::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_tool_has_ended_when_the_kill_is_answered() {
+    let daemon = Daemon::governed(ALL, "").await;
+    daemon.tool("desk.read", v1::Effect::Read).await.unwrap();
+    daemon.agent("[[tool]]\nname = \"desk.read\"\n").await.unwrap();
+    for scope in ["tools/desk.read", "agents/tester"] {
+        let spins = json!({ "call-tool": { "name": "desk.read", "arguments": { "act": { "sleep": { "milliseconds": 280_000 } } } } });
+        let step = start(&daemon, asked(json!([spins]))).await;
+        eventually_async("the tool is called", async || {
+            let intents = daemon.records(&["intent"]).await;
+            intents.iter().any(|record| record["step"] == step.name.as_str())
+        })
+        .await;
+        let killed = imposed(&daemon, order(Action::Kill, scope)).await.unwrap();
+        let evidence = killed.evidence.unwrap();
+        assert!(evidence.still_running.is_empty() && evidence.calls.len() == 1, "{scope}: {evidence:?}");
+        assert!(evidence.calls[0].what.contains("desk.read"), "{evidence:?}");
+        // A worker is killed for a tool that does not end: not more than its bound was waited for.
+        assert!(took(evidence.calls[0].took.as_ref()) < Duration::from_millis(1_500), "{evidence:?}");
+        let result = step.result().await;
+        let succeeded = scope == "tools/desk.read" && result.outcome() == Outcome::Succeeded;
+        assert!(succeeded || result.failure.unwrap().code == "HELD", "{scope}");
+        lift(&daemon, &killed.hold.unwrap().name).await.unwrap();
+    }
+}
+
+/// Asks until something is so.
+pub async fn eventually_async(what: &str, condition: impl AsyncFn() -> bool) {
+    let until = async {
+        while !condition().await {
+            sleep(Duration::from_millis(5)).await; // between two questions
+        }
+    };
+    timeout(PATIENCE, until).await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

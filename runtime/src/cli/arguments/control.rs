@@ -17,6 +17,10 @@ pub struct Order {
     /// How long: a number with s, m, h or d. Without it, until it is lifted.
     #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
     pub duration: Option<i64>,
+    /// The same of the same caller once more is the same hold, and stops whatever is left: for whoever got no answer. The
+    /// command says which one it made up.
+    #[arg(long, value_name = "ID")]
+    pub request_id: Option<String>,
 }
 
 #[derive(Args)]

@@ -164,15 +164,14 @@ impl Attach for Signer {
         Ok((Attached { headers, scrubber: keys.scrubber.clone(), ..Attached::default() }, version))
     }
 
-    fn forget(&self) {
-        match &self.sources {
+    fn forget(&self) -> bool {
+        let read = match &self.sources {
             Sources::Document(source) => source.forget(),
             Sources::Separate { secret, token, .. } => {
-                secret.forget();
-                token.iter().for_each(|token| token.forget());
+                token.iter().fold(secret.forget(), |dropped, token| token.forget() | dropped)
             }
-        }
-        self.made.forget();
+        };
+        self.made.forget() | read
     }
 }
 

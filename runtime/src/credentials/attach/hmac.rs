@@ -95,9 +95,8 @@ impl Attach for Signer {
         Ok((Attached { headers, scrubber, ..Attached::default() }, version))
     }
 
-    fn forget(&self) {
-        self.source.forget();
-        self.made.forget();
+    fn forget(&self) -> bool {
+        self.source.forget() | self.made.forget()
     }
 }
 

@@ -34,9 +34,9 @@ impl<T: Clone> Made<T> {
         Ok((made, state.version))
     }
 
-    /// Drops what was made.
-    pub fn forget(&self) {
-        self.state().made = None;
+    /// Drops what was made. Returns whether there was something.
+    pub fn forget(&self) -> bool {
+        self.state().made.take().is_some()
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {

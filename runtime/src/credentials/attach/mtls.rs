@@ -44,10 +44,8 @@ impl Attach for Client {
         })
     }
 
-    fn forget(&self) {
-        self.certificates.forget();
-        self.key.forget();
-        self.made.forget();
+    fn forget(&self) -> bool {
+        self.certificates.forget() | self.key.forget() | self.made.forget()
     }
 }
 

@@ -161,10 +161,8 @@ impl Attach for Client {
         })
     }
 
-    fn forget(&self) {
-        self.source.forget();
-        self.tokens.forget();
-        self.made.forget();
+    fn forget(&self) -> bool {
+        self.source.forget() | self.tokens.forget() | self.made.forget()
     }
 }
 

@@ -93,9 +93,8 @@ impl Attach for Plain {
         self.made.of(&[&value], || self.make(&value))
     }
 
-    fn forget(&self) {
-        self.source.forget();
-        self.made.forget();
+    fn forget(&self) -> bool {
+        self.source.forget() | self.made.forget()
     }
 }
 

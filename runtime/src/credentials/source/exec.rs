@@ -113,8 +113,8 @@ impl Read for Program {
         self.cache.get(self.run()).await
     }
 
-    fn forget(&self) {
-        self.cache.forget();
+    fn forget(&self) -> bool {
+        self.cache.forget()
     }
 }
 

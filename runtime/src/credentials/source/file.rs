@@ -71,11 +71,9 @@ impl Read for File {
         Err(Unreadable(format!("the file `{}` {why}", self.path.display())))
     }
 
-    fn forget(&self) {
+    fn forget(&self) -> bool {
         // Whoever is reading now keeps it for the next time. It is read again then, and found unchanged.
-        if let Ok(mut kept) = self.kept.try_lock() {
-            *kept = None;
-        }
+        self.kept.try_lock().is_ok_and(|mut kept| kept.take().is_some())
     }
 }
 

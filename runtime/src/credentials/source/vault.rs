@@ -76,8 +76,8 @@ impl Read for Field {
         self.cache.get(self.fetch()).await
     }
 
-    fn forget(&self) {
-        self.cache.forget();
+    fn forget(&self) -> bool {
+        self.cache.forget()
     }
 }
 

@@ -84,10 +84,13 @@ impl Queue {
             }
         }
         let in_line = self.lines.get(&need.tenant).map_or(0, |line| line.waiting.len() as u64);
-        for (limit, bound, waiting) in
-            [("tenant_queued_steps", bounds.tenant_queued, in_line), ("queued_steps", bounds.queued, self.waiting())]
-        {
-            if waiting >= bound && !self.runs_at_once(&need) {
+        // Where the line is full, whoever has no share of it yet gets one: a few tenants cannot keep all others out.
+        let share = (bounds.queued / (self.turns.len() as u64 + 1)).max(1);
+        for (limit, bound, full) in [
+            ("tenant_queued_steps", bounds.tenant_queued, in_line >= bounds.tenant_queued),
+            ("queued_steps", bounds.queued, self.waiting() >= bounds.queued && in_line >= share),
+        ] {
+            if full && !self.runs_at_once(&need) {
                 return Err(Refused::Full(limit, bound));
             }
         }

@@ -244,6 +244,29 @@ async fn a_revoked_client_forgets_its_token() {
     assert_eq!(token(&credentials).await, "other-token");
 }
 
+#[tokio::test]
+async fn what_is_fetched_while_it_is_dropped_is_not_kept() {
+    let (server, folder) = (Server::new(), Folder::new());
+    let credentials = open(&server, &folder, "");
+    server.lets.forget_permits(1000);
+    {
+        let mut call = std::pin::pin!(token(&credentials));
+        while server.asked() == 0 {
+            assert!(is_pending(call.as_mut()).await);
+            tokio::task::yield_now().await;
+        }
+        credentials.forget("oauth");
+        server.gives("first-token", 1000);
+        server.lets.add_permits(1);
+        call.await;
+    }
+    server.gives("other-token", 1000);
+    server.lets.add_permits(1);
+    assert_eq!(token(&credentials).await, "other-token");
+    assert!(credentials.forget("oauth"), "there is something to drop");
+    assert!(!credentials.forget("oauth") && !credentials.forget("no-such"), "and then nothing");
+}
+
 /// Goes on with a call as far as it goes.
 async fn is_pending(mut call: Pin<&mut impl Future>) -> bool {
     poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending())).await

@@ -66,7 +66,8 @@ fn check(queue: &Queue, model: &Model) {
     assert_eq!(queue.waiting(), waiting(None));
     assert_eq!(queue.memory_bytes(), memory(&mut running()));
     assert!(queue.running() <= BOUNDS.steps && queue.memory_bytes() <= BOUNDS.memory_bytes);
-    assert!(queue.waiting() <= BOUNDS.queued);
+    // When the line is full, each of the three has its share of it once more at most.
+    assert!(queue.waiting() <= BOUNDS.queued + 3);
     for tenant in ["a", "b", "c"] {
         let own = || running().filter(|need| need.tenant.as_str() == tenant);
         assert!(own().count() as u64 <= BOUNDS.tenant_steps && memory(&mut own()) <= BOUNDS.tenant_memory_bytes);
@@ -173,5 +174,23 @@ fn who_would_not_wait_is_not_refused_because_others_do() {
     assert_eq!(queue.enter(need("greedy", None, 1)), Err(Refused::Full("tenant_queued_steps", 2)));
     let other = queue.enter(need("other", None, 1)).unwrap();
     assert_eq!(queue.admit(), [other]);
+    queue.enter(need("other", None, 1)).unwrap();
     assert_eq!(queue.enter(need("other", None, 1)), Err(Refused::Full("queued_steps", 2)));
+}
+
+#[test]
+fn two_tenants_that_fill_the_line_do_not_keep_a_third_out() {
+    let mut queue = Queue::new(Bounds { queued: 256, tenant_queued: 128, ..WIDE });
+    for tenant in ["a", "b"] {
+        for _ in 0..128 {
+            queue.enter(need(tenant, None, 10)).unwrap();
+        }
+    }
+    assert_eq!(queue.waiting(), 256);
+    let own = (0..).take_while(|_| queue.enter(need("c", None, 10)).is_ok()).count();
+    assert_eq!(own, 64, "a fourth, as there are three that wait");
+    for tenant in ["a", "b", "c"] {
+        assert!(matches!(queue.enter(need(tenant, None, 10)), Err(Refused::Full(..))), "{tenant}");
+    }
+    queue.enter(need("d", None, 10)).unwrap();
 }
