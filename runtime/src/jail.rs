@@ -16,7 +16,7 @@ pub use enter::{Access, Jail, JailError, Role, enter};
 pub use identity::{BadUser, user_of};
 
 /// How far guests and compilers stand behind the daemon when the kernel shares out processors.
-pub const NICE: i32 = 10;
+pub const NICE: i32 = 5;
 
 /// The walls, in the order in which they are built.
 pub const WALLS: [&str; 13] = [

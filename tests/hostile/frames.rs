@@ -126,7 +126,7 @@ async fn workers_that_break_the_rules_are_ended() {
         let held = ends.contains(&ended.as_str()) && !late;
         let held = held.then_some(()).ok_or_else(|| format!("{ended} after {:?}", began.elapsed()));
         // What the journal says is what its caller was told.
-        let recorded = recorded(daemon, how, ends == LOST).await;
+        let recorded = recorded(daemon, how, ends.contains(&"WORKER_LOST")).await;
         (how, [held, somebody_is_served(daemon, how).await, recorded])
     });
     let judged: Vec<_> = judged.buffer_unordered(AT_ONCE).collect().await;

@@ -106,10 +106,7 @@ impl Exchange<'_> {
         let has_body = self.sending.request.body;
         let body: RequestBody = match signed {
             Some(body) => Full::new(body).map_err(|never| match never {}).boxed_unsync(),
-            None if has_body => {
-                let frames = tokio_stream::wrappers::ReceiverStream::new(taken);
-                StreamBody::new(frames).boxed_unsync()
-            }
+            None if has_body => StreamBody::new(outgoing::whole(taken)).boxed_unsync(),
             None => http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync(),
         };
         let receiving = self.receive(self.outgoing(attachment, body)?, &scrubber, &download);

@@ -1,5 +1,6 @@
 //! Who of several workers comes next: a worker whose guests computed little lately asks the kernel for short slices, and so
-//! comes on soon; one whose guests compute all the time asks for long ones, and waits for them. Linux 6.12 and later listen
+//! comes on soon; one whose guests compute all the time has the usual ones, and waits for them as usual: longer ones would
+//! keep it from seeing that it is told to stop. Linux 6.12 and later listen
 //! to that. Nobody gets more of the processors for it, or less.
 
 use std::{
@@ -24,8 +25,8 @@ thread_local! {
 enum Slice {
     /// As short as the kernel makes them.
     Short,
-    /// Long to all others.
-    Long,
+    /// About as long as without being asked.
+    Usual,
 }
 
 /// What the guests of a worker may still use and come soon.
@@ -48,7 +49,7 @@ impl Pace {
             let now = Instant::now();
             let earned = now.duration_since(*since) / PART;
             (*left, *since) = ((*left + earned).min(BURST).saturating_sub(time), now);
-            if left.is_zero() { Slice::Long } else { Slice::Short }
+            if left.is_zero() { Slice::Usual } else { Slice::Short }
         };
         if ASKED.replace(Some(slice)) != Some(slice) {
             slice.ask(self.nice);
@@ -67,7 +68,7 @@ impl Slice {
             sched_priority: 0,
             sched_runtime: match self {
                 Self::Short => 100_000,
-                Self::Long => 20_000_000,
+                Self::Usual => 3_000_000,
             },
             sched_deadline: 0,
             sched_period: 0,

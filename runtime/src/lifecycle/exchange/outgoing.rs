@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use http_body::Frame;
 use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 
 use super::{Exchange, closing, lock};
 use crate::{
@@ -16,6 +17,15 @@ use crate::{
     step::{CallError, Effect, FIXED, Piece},
     worker::Upload,
 };
+
+/// Returns a body of pieces that ends with `None`. If it ends without, it broke: whoever passes pieces on may be gone at
+/// any time, and what has left by then must not look whole.
+pub(super) fn whole(
+    pieces: mpsc::Receiver<Option<Frame<Bytes>>>,
+) -> impl Stream<Item = Result<Frame<Bytes>, BodyError>> + Send {
+    let gone = tokio_stream::once(Some(Err(BodyError("the request was given up".into()))));
+    ReceiverStream::new(pieces).map(|piece| piece.map(Ok)).chain(gone).map_while(|piece| piece)
+}
 
 impl Exchange<'_> {
     /// Takes a whole body, because its signature goes before it.
@@ -39,18 +49,18 @@ impl Exchange<'_> {
     pub(super) async fn pump(
         &self,
         mut upload: Upload,
-        pieces: mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
+        pieces: mpsc::Sender<Option<Frame<Bytes>>>,
     ) -> Result<(), CallError> {
         if !self.sending.request.body {
             return Ok(());
         }
-        while let Some(frame) = self.next(&mut upload).await? {
-            let last = frame.is_trailers();
-            if pieces.send(Ok(frame)).await.is_err() || last {
-                break; // the upstream has answered, and wants no more
+        loop {
+            let piece = self.next(&mut upload).await?;
+            let last = piece.as_ref().is_none_or(Frame::is_trailers);
+            if pieces.send(piece).await.is_err() || last {
+                return Ok(()); // the upstream has answered, and wants no more
             }
         }
-        Ok(())
     }
 
     /// Returns the next of the request's body, judged and charged. `None` is its end.
@@ -134,5 +144,24 @@ impl Exchange<'_> {
         }
         let (tenant, timeouts) = (self.execution().step.tenant.name.to_string(), self.timeouts());
         Ok(Outgoing { tenant, route, request, timeouts, attachment, body, repeatable })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_whole_only_if_somebody_said_so() {
+        for said in [true, false] {
+            let (pieces, taken) = mpsc::channel(2);
+            pieces.send(Some(Frame::data(Bytes::from_static(b"half")))).await.ok();
+            if said {
+                pieces.send(None).await.ok();
+            }
+            drop(pieces);
+            let frames: Vec<_> = whole(taken).map(|frame| frame.is_ok()).collect().await;
+            assert_eq!(frames, if said { vec![true] } else { vec![true, false] });
+        }
     }
 }
