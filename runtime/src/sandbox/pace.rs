@@ -1,7 +1,6 @@
-//! Who of several workers comes next: a worker whose guests computed little lately asks the kernel for short slices, and so
-//! comes on soon; one whose guests compute all the time has the usual ones, and waits for them as usual: longer ones would
-//! keep it from seeing that it is told to stop. Linux 6.12 and later listen
-//! to that. Nobody gets more of the processors for it, or less.
+//! Who of several workers comes next: one whose guests computed little lately asks the kernel for short slices, and so
+//! comes on soon; one whose guests compute all the time has the usual ones. Longer ones would keep it from seeing that it
+//! is told to stop. Linux 6.12 and later listen to that. Nobody gets more of the processors for it, or less.
 
 use std::{
     cell::Cell,

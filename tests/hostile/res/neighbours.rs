@@ -22,7 +22,7 @@ const STEPS: usize = 200;
 /// The time between two of them.
 const PACE: Duration = Duration::from_millis(20);
 
-/// How much longer half of its steps may take. All attack on two or four processors: there is a line for those.
+/// How much longer half of its steps may take: there are fewer processors than attackers.
 const SLOWER: u32 = 3;
 
 /// The machine has other things to do as well: so often it may be that which makes a round slow.
