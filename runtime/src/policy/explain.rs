@@ -155,7 +155,11 @@ impl Scene<'_> {
 
     /// Returns whether the value at a path is not to be shown.
     pub fn hides(&self, path: &Path) -> bool {
-        path.attributes.iter().any(|name| self.redact.iter().any(|key| key.eq_ignore_ascii_case(name)))
+        path.attributes.iter().any(|name| self.redacts(name))
+    }
+
+    fn redacts(&self, name: &str) -> bool {
+        self.redact.iter().any(|key| key.eq_ignore_ascii_case(name))
     }
 
     fn in_scope(&self, anatomy: &Anatomy) -> bool {
@@ -182,7 +186,7 @@ impl Scene<'_> {
                     let value = match self.value(path) {
                         None => "absent".into(),
                         Some(_) if self.hides(path) => "[redacted]".into(),
-                        Some(value) => shown(&value),
+                        Some(value) => self.shown(&value),
                     };
                     text.push_str(if told.len() == 1 { ": " } else { ", " });
                     text.push_str(&format!("`{name}` is {value}"));
@@ -192,13 +196,40 @@ impl Scene<'_> {
         };
         conjuncts.take(MISSING_MAX).map(text).collect()
     }
-}
 
-/// Shows the beginning of a value, which may be as large as all arguments together.
-fn shown(value: &EvalResult) -> String {
-    let mut start = Start(String::new());
-    let _ = write!(start, "{value}"); // fails when there is enough
-    cut(start.0, VALUE_BYTES_MAX)
+    /// Shows the beginning of a value, which may be as large as all arguments together, and have in it what is not to be
+    /// shown.
+    fn shown(&self, value: &EvalResult) -> String {
+        let mut start = Start(String::new());
+        let _ = self.show(value, &mut start); // fails when there is enough
+        cut(start.0, VALUE_BYTES_MAX)
+    }
+
+    fn show(&self, value: &EvalResult, text: &mut Start) -> fmt::Result {
+        match value {
+            EvalResult::Record(record) => {
+                text.write_char('{')?;
+                for (index, (name, value)) in record.iter().enumerate() {
+                    write!(text, "{}{name:?}: ", if index == 0 { "" } else { ", " })?;
+                    if self.redacts(name) {
+                        text.write_str("[redacted]")?;
+                    } else {
+                        self.show(value, text)?;
+                    }
+                }
+                text.write_char('}')
+            }
+            EvalResult::Set(set) => {
+                text.write_char('[')?;
+                for (index, value) in set.iter().enumerate() {
+                    text.write_str(if index == 0 { "" } else { ", " })?;
+                    self.show(value, text)?;
+                }
+                text.write_char(']')
+            }
+            plain => write!(text, "{plain}"),
+        }
+    }
 }
 
 struct Start(String);

@@ -88,6 +88,18 @@ fn a_value_that_is_not_to_be_shown_is_in_no_text() {
 }
 
 #[test]
+fn a_value_that_is_not_to_be_shown_is_not_shown_within_another() {
+    let whole = "@id(\"whole\") permit (principal, action in Palisade::Action::\"CallTool\", resource)
+        when { [context.arguments].isEmpty() };";
+    let (set, agent, tools, now) = (load(whole), agent("support-desk"), tools(), surroundings());
+    let arguments = json!({ "queue": "canary-value" });
+    let question = Question::CallTool { agent: &agent, tool: &tools[0], arguments: &arguments };
+    let decision = set.decide(&question, &now);
+    let hidden = set.explain(&question, &now, &decision, &["QUEUE".into()]).unwrap();
+    assert!(!format!("{hidden:?}").contains("canary-value") && hidden.missing[0].contains("[redacted]"), "{hidden:?}");
+}
+
+#[test]
 fn what_is_allowed_needs_no_explanation() {
     let (set, agent, tools, now) = (load(DESK), agent("support-desk"), tools(), surroundings());
     let arguments = json!({ "queue": "billing" });
