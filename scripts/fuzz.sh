@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets and runs each for FUZZ_SECONDS (0: only what is kept already), FUZZ_JOBS of them at a time:
-# fuzz.sh [TARGET …]. It fails if an input breaks a promise, and keeps that input.
+# Builds the fuzz targets and runs each for FUZZ_SECONDS (0: only what is kept already), FUZZ_JOBS of them at a time, with
+# the seed FUZZ_SEED or one of its own: fuzz.sh [TARGET …]. It fails if an input breaks a promise, and keeps that input.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export seconds=${FUZZ_SECONDS:-60}
@@ -22,6 +22,7 @@ run() {
     mkdir -p "fuzz/corpus/$target" "$kept"
     options=(-timeout=10 -rss_limit_mb=2048 -artifact_prefix="$kept/")
     if [ "$seconds" = 0 ]; then options+=(-runs=0); else options+=(-max_total_time="$seconds"); fi
+    [ -z "${FUZZ_SEED:-}" ] || options+=(-seed="$FUZZ_SEED")
     [ ! -f "$words" ] || options+=(-dict="$words")
     # The first folder grows.
     if "$programs/$target" "${options[@]}" "fuzz/corpus/$target" "fuzz/seeds/$target" 2>"$log"; then
