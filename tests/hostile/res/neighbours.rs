@@ -26,7 +26,7 @@ const PACE: Duration = Duration::from_millis(20);
 const SLOWER: u32 = 3;
 
 /// The machine has other things to do as well: so often it may be that which makes a round slow.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 8;
 
 /// What each hostile tenant does, all the time, in each of its slots.
 fn hostile() -> [(&'static str, Value); 8] {
