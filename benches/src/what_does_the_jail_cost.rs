@@ -148,7 +148,9 @@ impl Jailed {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(target().join("release/palisade"));
-        let child = command.arg("worker").env_clear().stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
+        // A worker takes nothing along but its socket, and a pipe for last words.
+        command.arg("worker").env_clear().stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
         let mut jailed = Self { child, socket: UnixStream::from_std(ours)?, steps: 0 };
         let setup = WorkerSetup {
             artifacts: place.artifacts(),
