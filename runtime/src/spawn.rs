@@ -22,6 +22,9 @@ static ORDERS: OnceLock<mpsc::UnboundedSender<Order>> = OnceLock::new();
 
 /// Starts the thread, if it does not run.
 pub fn start() -> io::Result<()> {
+    if ORDERS.get().is_some() {
+        return Ok(());
+    }
     let (orders, mut queue) = mpsc::unbounded_channel::<Order>();
     if ORDERS.set(orders).is_err() {
         return Ok(());

@@ -34,10 +34,10 @@ pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &C
     let (mut told_to_stop, mut held) = (false, false);
     let stopping = execution.lifecycle.stopping();
     loop {
-        let listening = (under_way.len() as u64) < FIXED.calls_under_way && guest.stopped_by().is_none();
+        let listening = (under_way.len() as u64) < FIXED.calls_under_way && guest.stop.by().is_none();
         tokio::select! {
             biased;
-            _ = guest.stopped(), if !held => {
+            _ = guest.stop.told(), if !held => {
                 // Its calls are cut off at once, whatever the worker does about it.
                 (held, told_to_stop) = (true, true);
                 under_way.clear();
@@ -48,14 +48,14 @@ pub async fn conduct(execution: &Execution, running: &mut Running, abandoned: &C
                 Next::Call(call, asked, bodies) => under_way.push({
                     let handle = handle.clone();
                     async move {
-                    let (at_ms, answer) = gate::pass(execution, handle.step(), asked, bodies).await;
-                    handle.answer(call, at_ms, answer).await;
+                        let (at_ms, answer) = gate::pass(execution, handle.step(), asked, bodies).await;
+                        handle.answer(call, at_ms, answer).await;
                     }
                 }),
                 // What a guest that was stopped says last is not asked for.
                 Next::Ended(said, usage) => {
                     let lost = is_lost(&said);
-                    let held = guest.finish().map(|hold| Outcome::Cancelled(living::failure(&hold)));
+                    let held = guest.stop.finish().map(|hold| Outcome::Cancelled(living::failure(&hold)));
                     return Ended { outcome: held.unwrap_or(said), usage, lost };
                 }
             },

@@ -182,7 +182,7 @@ impl Lifecycle {
             }
             tokio::select! {
                 // Also by one that was lifted since.
-                hold = guest.stopped() => return hold,
+                hold = guest.stop.told() => return hold,
                 _ = changed.changed() => {}
             }
         }

@@ -114,12 +114,12 @@ pub async fn pass(
     // Dropped where it is when it is cut off; the permit then says what is known of it.
     let done = tokio::select! {
         biased;
-        hold = live.stopped() => Err(living::denied(execution, live.call, &hold)),
+        hold = live.stop.told() => Err(living::denied(execution, live.call, &hold)),
         done = act.perform(&permit, worker_step, bodies) => Ok(done),
     };
     match done {
         Ok(done) => {
-            live.finish();
+            live.stop.finish();
             let bytes_out = done.used.bytes_out;
             let settled = permit.settle(done, started, power, &verdict);
             if sends {
@@ -391,7 +391,7 @@ impl Open {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let Some(Open { mut span, reservation, intent, acting }) = self.open.take() else { return };
-        let stopped = self.calling.live.stopped_by().or_else(|| self.execution.guest().cut_by());
+        let stopped = self.calling.live.stop.by().or_else(|| self.execution.guest().cut_by());
         let (status, why) = match (acting, stopped.as_deref()) {
             (true, Some(hold)) => ("unknown", living::why(hold)),
             (true, None) => ("unknown", "the step ended while the call was under way".into()),

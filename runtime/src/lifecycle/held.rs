@@ -79,7 +79,7 @@ pub async fn clear(execution: &Execution, call: &LiveCall, effect: Effect) -> Re
                 tokio::select! {
                     _ = changed.changed() => {}
                     () = ends(&hold) => {}
-                    hold = call.stopped() => return Err(hold),
+                    hold = call.stop.told() => return Err(hold),
                 }
             }
         }

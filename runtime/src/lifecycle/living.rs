@@ -48,7 +48,7 @@ pub struct Guest {
     pub identity: Identity,
     /// Of a tool: whose call runs it, and which.
     within: Option<(Arc<Guest>, Arc<LiveCall>)>,
-    stop: Stop,
+    pub stop: Stop,
     /// A worker has, or had, it.
     began: AtomicBool,
     /// It runs no more.
@@ -64,7 +64,7 @@ pub struct LiveCall {
     /// In words.
     pub what: String,
     about: About,
-    stop: Stop,
+    pub stop: Stop,
     ended: CancellationToken,
 }
 
@@ -80,7 +80,7 @@ pub struct About {
 
 /// The end that a hold puts to something, unless it ends by itself before.
 #[derive(Default)]
-struct Stop {
+pub struct Stop {
     course: Mutex<Course>,
     told: CancellationToken,
 }
@@ -181,30 +181,10 @@ impl Guest {
         Subject { tenant, job: job.as_ref(), agent, component: *component, caller, step }
     }
 
-    /// Stops it because of a hold. It has no say in it. Returns whether it had not ended by itself.
-    pub fn stop(&self, hold: &Arc<Hold>) -> bool {
-        self.stop.tell(hold)
-    }
-
-    /// Waits until it is to stop.
-    pub async fn stopped(&self) -> Arc<Hold> {
-        self.stop.told().await
-    }
-
-    /// Returns why it was stopped, if it was.
-    pub fn stopped_by(&self) -> Option<Arc<Hold>> {
-        self.stop.by()
-    }
-
     /// Returns why it was stopped, or a call that it is part of was cut off.
     pub fn cut_by(&self) -> Option<Arc<Hold>> {
-        let around = || self.within.as_ref().and_then(|(caller, call)| call.stopped_by().or_else(|| caller.cut_by()));
-        self.stopped_by().or_else(around)
-    }
-
-    /// Says that it ended by itself: nothing stops it from here on. Returns why it was stopped, if that was before.
-    pub fn finish(&self) -> Option<Arc<Hold>> {
-        self.stop.finish()
+        let around = || self.within.as_ref().and_then(|(caller, call)| call.stop.by().or_else(|| caller.cut_by()));
+        self.stop.by().or_else(around)
     }
 
     /// Says that a worker has it.
@@ -271,26 +251,6 @@ impl LiveCall {
         self.about.credential.as_ref()
     }
 
-    /// Cuts it off because of a hold. Returns whether it had not ended by itself.
-    pub fn stop(&self, hold: &Arc<Hold>) -> bool {
-        self.stop.tell(hold)
-    }
-
-    /// Waits until it is to be cut off.
-    pub async fn stopped(&self) -> Arc<Hold> {
-        self.stop.told().await
-    }
-
-    /// Returns why it was cut off, if it was.
-    pub fn stopped_by(&self) -> Option<Arc<Hold>> {
-        self.stop.by()
-    }
-
-    /// Says that it ended by itself: nothing cuts it off from here on.
-    pub fn finish(&self) {
-        self.stop.finish();
-    }
-
     /// Waits until nothing of it goes on.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
@@ -328,8 +288,8 @@ impl About {
 }
 
 impl Stop {
-    /// Says that it is to stop; returns whether it had not ended by itself. The first hold counts.
-    fn tell(&self, hold: &Arc<Hold>) -> bool {
+    /// Stops it because of a hold; returns whether it had not ended by itself. The first hold counts.
+    pub fn tell(&self, hold: &Arc<Hold>) -> bool {
         let mut course = self.course();
         match &*course {
             Course::Open => *course = Course::Stopped(hold.clone()),
@@ -341,7 +301,8 @@ impl Stop {
         true
     }
 
-    async fn told(&self) -> Arc<Hold> {
+    /// Waits until it is to stop.
+    pub async fn told(&self) -> Arc<Hold> {
         self.told.cancelled().await;
         match self.by() {
             Some(hold) => hold,
@@ -350,11 +311,13 @@ impl Stop {
         }
     }
 
-    fn by(&self) -> Option<Arc<Hold>> {
+    /// Returns why it was stopped, if it was.
+    pub fn by(&self) -> Option<Arc<Hold>> {
         if let Course::Stopped(hold) = &*self.course() { Some(hold.clone()) } else { None }
     }
 
-    fn finish(&self) -> Option<Arc<Hold>> {
+    /// Says that it ended by itself: nothing stops it from here on. Returns why it was stopped, if that was before.
+    pub fn finish(&self) -> Option<Arc<Hold>> {
         let mut course = self.course();
         if let Course::Stopped(hold) = &*course {
             return Some(hold.clone());
@@ -376,14 +339,14 @@ impl Life {
 
     /// Says that the guest's story goes on without it, before what is left to do about it is done.
     pub fn end(&mut self) {
-        self.guest.finish();
+        self.guest.stop.finish();
         self.place = None;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.guest.finish();
+        self.guest.stop.finish();
         self.living.guests().remove(&self.number);
         self.guest.ended.cancel();
     }
@@ -391,7 +354,7 @@ impl Drop for Place {
 
 impl Drop for CallPlace {
     fn drop(&mut self) {
-        self.live.finish();
+        self.live.stop.finish();
         self.guest.calls().remove(&self.live.call);
         self.live.ended.cancel();
     }

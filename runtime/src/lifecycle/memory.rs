@@ -144,7 +144,7 @@ pub async fn perform(permit: &Permit<'_>, space: Name, key: String, verb: Verb) 
     let touching = move || {
         // The call ends with this, whatever becomes of who waits for it: whoever stops it waits for what is being written,
         // and after that nothing is.
-        match calling.live.stopped_by() {
+        match calling.live.stop.by() {
             Some(hold) => Err(failed("HELD", living::why(&hold))),
             None => touch(&store, (tenant.as_str(), named.as_str()), &key, verb, writer),
         }

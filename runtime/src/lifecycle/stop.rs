@@ -109,11 +109,11 @@ impl Lifecycle {
 /// Tells all that a scope covers to stop. Returns what is to end.
 fn tell(living: &Living, hold: &Arc<Hold>) -> Vec<Part> {
     let (mut steps, mut calls) = (living.steps_in(&hold.scope), living.calls_in(&hold.scope));
-    steps.retain(|guest| guest.stop(hold));
-    calls.retain(|(_, call)| call.stop(hold));
+    steps.retain(|guest| guest.stop.tell(hold));
+    calls.retain(|(_, call)| call.stop.tell(hold));
     // After what is around them: a tool that begins now is listed, or sees that.
     let tools = living.tools_in(&hold.scope);
-    let tools: Vec<_> = tools.into_iter().filter(|guest| guest.stop(hold) || !guest.has_ended()).collect();
+    let tools: Vec<_> = tools.into_iter().filter(|guest| guest.stop.tell(hold) || !guest.has_ended()).collect();
     let inside = |covers: &dyn Fn(&Guest) -> bool| tools.iter().filter(|tool| covers(tool)).cloned().collect();
     let mut parts = Vec::new();
     for guest in steps {

@@ -46,10 +46,10 @@ fn names(stopped: &[StoppedStep]) -> Vec<&str> {
 async fn what_ended_by_itself_or_never_began_was_not_stopped() {
     let living = Arc::<Living>::default();
     let (runs, ended, waits) = (step(&living, 1), step(&living, 2), living.begin(identity(3), None));
-    assert!(ended.guest.finish().is_none(), "it ends by itself before anybody stops it");
+    assert!(ended.guest.stop.finish().is_none(), "it ends by itself before anybody stops it");
     let parts = tell(&living, &hold("agents/desk"));
-    assert!(ended.guest.stopped_by().is_none() && waits.guest.stopped_by().is_some());
-    assert_eq!(runs.guest.finish(), Some(hold("agents/desk")), "it ends, and has been stopped before");
+    assert!(ended.guest.stop.by().is_none() && waits.guest.stop.by().is_some());
+    assert_eq!(runs.guest.stop.finish(), Some(hold("agents/desk")), "it ends, and has been stopped before");
     let name = runs.guest.identity.step.clone();
     drop((runs, ended, waits));
     let stopped = stopped(parts, WAIT, Instant::now()).await;
@@ -104,7 +104,7 @@ async fn a_tool_that_begins_as_its_call_is_cut_off_sees_it() {
     tell(&living, &hold("agents/desk"));
     let of_tool = Identity { tool: true, ..identity(1) };
     let tool = living.begin(of_tool, Some((outer.guest.clone(), calling.live.clone())));
-    assert!(tool.guest.stopped_by().is_none() && tool.guest.cut_by().is_some());
+    assert!(tool.guest.stop.by().is_none() && tool.guest.cut_by().is_some());
 }
 
 #[test]
