@@ -8,6 +8,7 @@ mod control;
 mod convert;
 mod credentials;
 mod listen;
+mod places;
 mod policies;
 mod status;
 mod steps;
@@ -51,7 +52,7 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let limits = lifecycle.config().limits.clone();
-    let only = callers::Only::new(&lifecycle);
+    let (only, operators) = (callers::Only::new(&lifecycle), control::operators(&lifecycle));
     macro_rules! service {
         ($server:ident, $service:expr) => {
             $server::new($service)
@@ -97,8 +98,8 @@ pub async fn serve(
         router = router.add_service(service);
     }
     let goodbye = tokio_util::sync::CancellationToken::new();
-    let serving =
-        router.serve_with_incoming_shutdown(listener.incoming(limits.connections), goodbye.clone().cancelled_owned());
+    let incoming = listener.incoming(limits.connections, operators);
+    let serving = router.serve_with_incoming_shutdown(incoming, goodbye.clone().cancelled_owned());
     tokio::pin!(serving);
     tokio::select! {
         served = &mut serving => return served,

@@ -84,8 +84,7 @@ impl Control for Service {
 impl Service {
     /// Serves the daemon's own user, and the operators of its configuration.
     pub fn new(lifecycle: Lifecycle) -> Self {
-        let own = format!("unix:{}", getuid());
-        let operators = lifecycle.config().control.operators.iter().cloned().chain([own]).collect();
+        let operators = operators(&lifecycle);
         Self { lifecycle, operators }
     }
 
@@ -99,6 +98,12 @@ impl Service {
             format!("`{caller}` is no operator: call as the daemon's user, or have `control.operators` name it");
         Err(status::refuse(Code::PermissionDenied, "CONTROL_NOT_ALLOWED", message))
     }
+}
+
+/// Returns who operates, by the names of callers.
+pub fn operators(lifecycle: &Lifecycle) -> BTreeSet<String> {
+    let own = format!("unix:{}", getuid());
+    lifecycle.config().control.operators.iter().cloned().chain([own]).collect()
 }
 
 fn order(request: v1::ImposeHoldRequest, by: String) -> Result<Order, Status> {

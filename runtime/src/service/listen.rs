@@ -1,6 +1,7 @@
 //! Where callers connect: a Unix socket, and a loopback address if the configuration names one.
 
 use std::{
+    collections::BTreeSet,
     fmt, fs,
     future::Future as _,
     io,
@@ -8,7 +9,6 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,13 +18,14 @@ use nix::unistd::{Gid, Group, chown, getegid};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
     time::Sleep,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tracing::warn;
 
+use super::places::Places;
 use crate::config::Listen;
 
 /// After an accept that failed, as a rule for want of descriptors: how long until the next.
@@ -122,11 +123,10 @@ impl Listener {
         self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
     }
 
-    /// Returns the connections, of which at most `max` are open at once; more wait to be accepted.
-    pub(super) fn incoming(self, max: u64) -> impl Stream<Item = io::Result<Connection>> {
-        let (accepted, incoming) = mpsc::channel(1);
-        let places = Arc::new(Semaphore::new(max as usize));
-        tokio::spawn(accept(self, places, accepted));
+    /// Returns the connections, of which at most `max` are open at once, and some of `operators` beside them.
+    pub(super) fn incoming(self, max: u64, operators: BTreeSet<String>) -> impl Stream<Item = io::Result<Connection>> {
+        let (seated, incoming) = mpsc::channel(1);
+        tokio::spawn(accept(self, Places::new(max, operators, seated)));
         ReceiverStream::new(incoming)
     }
 }
@@ -141,20 +141,19 @@ fn open_to(path: &Path, group: Option<Gid>) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-async fn accept(listener: Listener, places: Arc<Semaphore>, accepted: mpsc::Sender<io::Result<Connection>>) {
-    while let Ok(place) = places.clone().acquire_owned().await {
+async fn accept(listener: Listener, mut places: Places) {
+    loop {
         let connection = tokio::select! {
             unix = listener.unix.accept() => unix.map(|(stream, _)| Io::Unix(stream)),
             tcp = accept_tcp(listener.tcp.as_ref()) => tcp.map(Io::Tcp),
-            () = accepted.closed() => break,
+            Some(place) = places.free(), if places.somebody_waits() => {
+                places.seat_next(place).await;
+                continue;
+            }
+            () = places.closed() => break,
         };
         match connection {
-            Ok(io) => {
-                let preface = Some((Box::pin(tokio::time::sleep(PREFACE_TIMEOUT)), PREFACE_BYTES));
-                if accepted.send(Ok(Connection { io, preface, _place: place })).await.is_err() {
-                    break;
-                }
-            }
+            Ok(io) => places.enter(io).await,
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(BREATH).await;
@@ -183,22 +182,36 @@ pub struct Connection {
     _place: OwnedSemaphorePermit,
 }
 
-enum Io {
+/// A stream of either kind.
+pub(super) enum Io {
     Unix(UnixStream),
     Tcp(TcpStream),
+}
+
+impl Io {
+    pub(super) fn peer(&self) -> Peer {
+        match self {
+            Self::Unix(stream) => match stream.peer_cred() {
+                Ok(peer) => Peer::Unix { uid: peer.uid(), gid: peer.gid() },
+                Err(_) => Peer::Unknown,
+            },
+            Self::Tcp(_) => Peer::Loopback,
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn new(io: Io, place: OwnedSemaphorePermit) -> Self {
+        let preface = Some((Box::pin(tokio::time::sleep(PREFACE_TIMEOUT)), PREFACE_BYTES));
+        Self { io, preface, _place: place }
+    }
 }
 
 impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        match &self.io {
-            Io::Unix(stream) => match stream.peer_cred() {
-                Ok(peer) => Peer::Unix { uid: peer.uid(), gid: peer.gid() },
-                Err(_) => Peer::Unknown,
-            },
-            Io::Tcp(_) => Peer::Loopback,
-        }
+        self.io.peer()
     }
 }
 

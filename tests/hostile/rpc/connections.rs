@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use palisade_proto::v1::{self, system_client::SystemClient};
-use tokio::net::UnixStream;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpStream, UnixStream},
+};
 use tonic::transport::Endpoint;
 
 use super::{
     super::siege::{SLOTS, Siege},
-    frames::{DATA, END_HEADERS, HEADERS, PREFACE, Raw, Went, frame, request},
+    frames::{DATA, END_HEADERS, HEADERS, PREFACE, Raw, SETTINGS, Went, frame, request},
 };
-use crate::harness::{Daemon, eventually};
+use crate::harness::{Daemon, eventually, palisade};
 
 const INFO: &str = "/palisade.v1.System/GetServerInfo";
 
@@ -53,6 +56,43 @@ async fn rpc_04_a_thousand_silent_connections_give_their_places_back() {
         siege.judge(&format!("{name}: a newcomer"), served);
         drop(connections);
     }
+    siege.lift(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rpc_04_callers_who_hold_every_connection_keep_no_operator_from_a_kill() {
+    let config = "[limits]\nconnections = 20\n[listen]\ntcp = \"127.0.0.1:0\"\n";
+    let mut siege = Siege::lay(config).await;
+    let address = siege.daemon.addresses[1].strip_prefix("http://").unwrap().to_owned();
+    // They speak HTTP/2, so nothing sends them away.
+    let mut held = Vec::new();
+    for _ in 0..120 {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        let _ = stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b"")].concat()).await;
+        held.push(stream);
+    }
+    let caller = Endpoint::from_shared(siege.daemon.addresses[1].clone()).unwrap();
+    let caller = tokio::time::timeout(Duration::from_secs(1), async {
+        let channel = caller.connect().await.map_err(|error| error.to_string())?;
+        let asked = SystemClient::new(channel).get_server_info(v1::GetServerInfoRequest {}).await;
+        asked.map(drop).map_err(|status| status.to_string())
+    });
+    let found = !matches!(caller.await, Ok(Ok(())));
+    siege.judge("callers hold them all", found.then_some(()).ok_or("another caller was served".to_owned()));
+    for n in 0..3 {
+        let endpoint = siege.daemon.endpoint();
+        let arguments = ["kill", "tools/nobodys", "--reason", "drill", "--endpoint", &endpoint];
+        let killed = tokio::process::Command::from({
+            let mut command = palisade();
+            command.args(arguments);
+            command
+        })
+        .output();
+        let killed = killed.await.unwrap();
+        let said = String::from_utf8_lossy(&killed.stderr).into_owned();
+        siege.judge(&format!("kill {n}"), killed.status.success().then_some(()).ok_or(said));
+    }
+    drop(held);
     siege.lift(0).await;
 }
 
