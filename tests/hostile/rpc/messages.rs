@@ -6,13 +6,17 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use palisade_proto::v1::{self};
 use prost::Message as _;
-use tokio::net::UnixStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::super::{report, siege::Siege};
 
 /// What came back: an HTTP status that is not 200, a status of gRPC, a reset, or nothing in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Reply {
+pub enum Reply {
     Http(u16),
     Grpc(u16),
     Reset,
@@ -21,10 +25,10 @@ enum Reply {
 
 /// A request of bytes.
 #[derive(Clone)]
-struct Ask {
+pub struct Ask {
     path: String,
     method: &'static str,
-    headers: Vec<(&'static str, Vec<u8>)>,
+    pub headers: Vec<(&'static str, Vec<u8>)>,
     body: Vec<u8>,
 }
 
@@ -32,23 +36,29 @@ struct Ask {
 type Row = (String, Ask, fn(&Reply) -> bool);
 
 /// Returns a message in its envelope.
-fn message(bytes: &[u8]) -> Vec<u8> {
+pub fn message(bytes: &[u8]) -> Vec<u8> {
     [&[0][..], &(bytes.len() as u32).to_be_bytes(), bytes].concat()
 }
 
-fn ask(path: &str, body: Vec<u8>) -> Ask {
+pub fn ask(path: &str, body: Vec<u8>) -> Ask {
     let headers = vec![("content-type", b"application/grpc".to_vec()), ("te", b"trailers".to_vec())];
     Ask { path: path.into(), method: "POST", headers, body }
 }
 
 /// Sends it on a connection of its own.
 async fn send(socket: &std::path::Path, ask: Ask) -> Reply {
+    match UnixStream::connect(socket).await {
+        Ok(stream) => send_over(stream, ask).await,
+        Err(_) => Reply::Reset,
+    }
+}
+
+/// Sends it over `stream`, which nobody else uses.
+pub async fn send_over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, ask: Ask) -> Reply {
     let replied = async {
-        let (client, connection) = h2::client::handshake(UnixStream::connect(socket).await.ok()?).await.ok()?;
-        let driving = tokio::spawn(connection);
-        let reply = exchange(client, ask).await;
-        driving.abort();
-        Some(reply)
+        let (client, connection) = h2::client::handshake(stream).await.ok()?;
+        let _driving = AbortOnDropHandle::new(tokio::spawn(connection));
+        Some(exchange(client, ask).await)
     };
     match tokio::time::timeout(Duration::from_secs(20), replied).await {
         Ok(reply) => reply.unwrap_or(Reply::Reset),
@@ -90,7 +100,7 @@ async fn exchange(client: h2::client::SendRequest<Bytes>, ask: Ask) -> Reply {
 }
 
 /// Returns the path of every method of every service.
-fn methods() -> Vec<String> {
+pub fn methods() -> Vec<String> {
     let set = prost_types::FileDescriptorSet::decode(palisade_proto::DESCRIPTORS).unwrap();
     let mut paths = Vec::new();
     for file in set.file.iter().filter(|file| file.package() == "palisade.v1") {
