@@ -67,7 +67,7 @@ pub async fn step(steps: v1::steps_client::StepsClient<Channel>) -> anyhow::Resu
 /// Runs a step of the probe to its result. It is an error if one of its acts failed.
 pub async fn run(
     mut steps: v1::steps_client::StepsClient<Channel>,
-    request: v1::RunStepRequest,
+    request: impl tonic::IntoRequest<v1::RunStepRequest>,
 ) -> anyhow::Result<v1::StepResult> {
     let mut messages = steps.run_step(request).await?.into_inner();
     let mut last = None;

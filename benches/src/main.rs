@@ -12,6 +12,7 @@ mod how_soon_is_a_first_step;
 mod how_steady_is_the_load;
 mod load;
 mod report;
+mod what_do_neighbours_cost;
 mod what_does_a_gated_call_cost;
 mod what_does_a_request_cost;
 mod what_does_metering_cost;
@@ -33,6 +34,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["echo", path] => runtime.block_on(how_far_from_an_echo::serve_echo(path.as_ref())),
         ["upstream"] => runtime.block_on(runtime.spawn(what_does_a_request_cost::serve_upstream()))?,
+        ["attack", address] => runtime.block_on(what_do_neighbours_cost::attack(address)),
         ["answer"] => runtime.block_on(runtime.spawn(what_does_a_gated_call_cost::answer()))?,
         _ => {
             let mut report = Report::default();
@@ -65,6 +67,9 @@ async fn measure(report: &mut Report, asked: &Asked<'_>) -> anyhow::Result<()> {
     }
     if asked.about("how far is a step from an echo?") {
         how_far_from_an_echo::measure(report).await?;
+    }
+    if asked.about("what do neighbours cost?") {
+        what_do_neighbours_cost::measure(report).await?;
     }
     let dir = home()?;
     let daemon = Server::serve(&dir, |serve| serve)?;
@@ -128,6 +133,13 @@ impl Server {
     pub fn upstream() -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("upstream");
+        Self::start(command, tempfile::tempdir()?)
+    }
+
+    /// Who attacks the daemon at `address`, and does so by now.
+    pub fn attack(address: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["attack", address]);
         Self::start(command, tempfile::tempdir()?)
     }
 

@@ -149,8 +149,10 @@ impl Jailed {
         ours.set_nonblocking(true)?;
         let mut command = Command::new(target().join("release/palisade"));
         // A worker takes nothing along but its socket, and a pipe for last words.
-        command.arg("worker").env_clear().stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("worker").env_clear().stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn()?;
+        // It has the worker's end of the socket: while that is open, no end of the worker is seen.
+        drop(command);
         let mut jailed = Self { child, socket: UnixStream::from_std(ours)?, steps: 0 };
         let setup = WorkerSetup {
             artifacts: place.artifacts(),
@@ -163,9 +165,17 @@ impl Jailed {
         let group = Err("the benchmark makes none".into());
         let confinement = Confinement { daemon: std::process::id(), user: None, group };
         jailed.send(&ToWorker::Setup(setup, confinement)).await?;
-        let ready: FromWorker = wire::read(&mut jailed.socket).await?;
-        anyhow::ensure!(matches!(ready, FromWorker::Ready { .. }), "the worker is not ready");
-        Ok(jailed)
+        match wire::read(&mut jailed.socket).await {
+            Ok(FromWorker::Ready { .. }) => Ok(jailed),
+            other => anyhow::bail!("the worker is not ready: {:?}: {}", other.err(), jailed.last_words()),
+        }
+    }
+
+    /// Ends the worker, and returns what it said of errors.
+    fn last_words(&mut self) -> String {
+        let _ = self.child.kill(); // fails if it is gone already
+        let said = self.child.stderr.take().map(std::io::read_to_string);
+        said.and_then(Result::ok).unwrap_or_default()
     }
 
     async fn send(&mut self, message: &ToWorker) -> anyhow::Result<()> {
