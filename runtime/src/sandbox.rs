@@ -14,6 +14,5 @@ mod turn;
 
 pub use compile::{compile, inspect};
 pub use engine::{ENGINE, configuration, engine_hash, worker_engine};
-pub use pace::come_soon;
 pub use run::Runner;
 pub use state::{StepState, Ways};

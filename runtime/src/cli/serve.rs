@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::{Common, Failure, arguments};
 use crate::{
     config::{self, Config},
-    jail, notify, sandbox,
+    jail, notify,
     serve::{Daemon, ServeError},
     spawn,
 };
@@ -17,7 +17,6 @@ use crate::{
 /// programs for it is there before, and without the filter.
 pub fn restrict() -> Result<(), Failure> {
     spawn::start()?;
-    sandbox::come_soon();
     jail::restrict_daemon().map_err(|why| Failure::new(Failure::SERVE, why))
 }
 

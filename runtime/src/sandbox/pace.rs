@@ -1,7 +1,6 @@
 //! Who of several workers comes next: one whose guests computed little lately asks the kernel for short slices, and so
 //! comes on soon; one whose guests compute all the time has the usual ones. Longer ones would keep it from seeing that it
-//! is told to stop. The daemon has short ones as well. Linux 6.12 and later listen to that. Nobody gets more of the
-//! processors for it, or less.
+//! is told to stop. Linux 6.12 and later listen to that. Nobody gets more of the processors for it, or less.
 
 use std::{
     cell::Cell,
@@ -54,13 +53,6 @@ impl Pace {
         if ASKED.replace(Some(slice)) != Some(slice) {
             slice.ask(self.nice);
         }
-    }
-}
-
-/// Asks for short slices for this thread, and so for all that it will start: who answers everybody comes soon.
-pub fn come_soon() {
-    if let Ok(nice) = rustix::process::getpriority_process(None) {
-        Slice::Short.ask(nice);
     }
 }
 
