@@ -1,5 +1,9 @@
 //! How long does a step of a tenant who behaves take beside eight who do not, beside the same alone?
 
+/// As the hostile tests have it.
+#[path = "../../tests/hostile/res/acts.rs"]
+mod acts;
+
 use std::{
     fs,
     os::unix::fs::MetadataExt as _,
@@ -7,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use acts::hostile;
 use futures::future::try_join_all;
 use palisade_proto::v1::{self, steps_client::StepsClient};
 use serde_json::{Value, json};
@@ -26,21 +31,6 @@ const PACE: Duration = Duration::from_millis(20);
 
 /// How many steps of each hostile tenant run at once.
 const AT_ONCE: usize = 4;
-
-/// What each hostile tenant does, all the time.
-fn hostile() -> [(&'static str, Value); 8] {
-    let name = "x".repeat(100);
-    [
-        ("spins", json!(["spin"])),
-        ("spins-in-host", json!(["spin-in-host"])),
-        ("grows", json!(["grow"])),
-        ("logs", json!([{ "log": { "message": name, "count": 1_000_000 } }])),
-        ("prints", json!([{ "print": { "text": name, "count": 1_000_000 } }])),
-        ("makes-files", json!([{ "files": { "directory": "/workspace", "count": 100_000 } }])),
-        ("lists", json!([{ "files": { "directory": "/workspace", "count": 200 } }, { "list-for-ever": "/workspace" }])),
-        ("recurses", json!(["recurse"])),
-    ]
-}
 
 pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
     let dir = home()?;

@@ -1,6 +1,7 @@
 //! Exhaustion (RES-01 to RES-14): steps that take too much of something. Each ends with the name of what stopped it, its
 //! slot comes back, somebody else is served, and the daemon does not grow.
 
+mod acts;
 mod cancels;
 mod compute;
 mod handles;

@@ -1,5 +1,8 @@
 //! The connections that may be open at once. Operators find a place when callers hold all the others: a kill gets through.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     io,

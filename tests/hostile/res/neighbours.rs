@@ -12,7 +12,9 @@ use tonic::transport::Endpoint;
 
 use super::{
     super::{report, siege::end},
-    MEMORY, milliseconds,
+    MEMORY,
+    acts::hostile,
+    milliseconds,
 };
 use crate::harness::{Daemon, for_tenant, limited, probe};
 
@@ -27,21 +29,6 @@ const SLOWER: u32 = 3;
 
 /// The machine has other things to do as well: so often it may be that which makes a round slow.
 const ROUNDS: usize = 8;
-
-/// What each hostile tenant does, all the time, in each of its slots.
-fn hostile() -> [(&'static str, Value); 8] {
-    let name = "x".repeat(100);
-    [
-        ("spins", json!(["spin"])),
-        ("spins-in-host", json!(["spin-in-host"])),
-        ("grows", json!(["grow"])),
-        ("logs", json!([{ "log": { "message": name, "count": 1_000_000 } }])),
-        ("prints", json!([{ "print": { "text": name, "count": 1_000_000 } }])),
-        ("makes-files", json!([{ "files": { "directory": "/workspace", "count": 100_000 } }])),
-        ("lists", json!([{ "files": { "directory": "/workspace", "count": 200 } }, { "list-for-ever": "/workspace" }])),
-        ("recurses", json!(["recurse"])),
-    ]
-}
 
 async fn besieged() -> Daemon {
     let own = nix::unistd::getuid();

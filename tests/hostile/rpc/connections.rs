@@ -81,16 +81,16 @@ async fn rpc_04_callers_who_hold_every_connection_keep_no_operator_from_a_kill()
     siege.judge("callers hold them all", found.then_some(()).ok_or("another caller was served".to_owned()));
     for n in 0..3 {
         let endpoint = siege.daemon.endpoint();
-        let arguments = ["kill", "tools/nobodys", "--reason", "drill", "--endpoint", &endpoint];
-        let killed = tokio::process::Command::from({
-            let mut command = palisade();
-            command.args(arguments);
-            command
-        })
-        .output();
-        let killed = killed.await.unwrap();
-        let said = String::from_utf8_lossy(&killed.stderr).into_owned();
-        siege.judge(&format!("kill {n}"), killed.status.success().then_some(()).ok_or(said));
+        let mut kill = tokio::process::Command::from(palisade());
+        kill.args(["kill", "tools/nobodys", "--reason", "drill", "--endpoint", &endpoint]).kill_on_drop(true);
+        let held = match tokio::time::timeout(PLACE_WITHIN, kill.output()).await {
+            Ok(killed) => {
+                let killed = killed.unwrap();
+                killed.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&killed.stderr).into())
+            }
+            Err(_) => Err("not in time".into()),
+        };
+        siege.judge(&format!("kill {n}"), held);
     }
     drop(held);
     siege.lift(0).await;
