@@ -14,7 +14,8 @@ async fn no_path_leads_up_or_to_the_root() {
     for setting in WALLED {
         let mut world = World::new(setting).await;
         world.plant("from", |path| fs::write(path.join("file"), "inside").unwrap());
-        let rows = up();
+        let mut rows = up();
+        rows.extend(others(&world));
         hold(&mut world, "FS-01", rows).await;
         let rows = absolute(&world);
         hold(&mut world, "FS-02", rows).await;
@@ -62,6 +63,29 @@ fn up() -> Vec<Row> {
         let short: String = path.chars().take(60).collect();
         let all = matrix("/rw", path, "from/file", number);
         rows.extend(all.into_iter().map(|(act, case)| Row::refused(format!("{number} {act} {short}"), case)));
+    }
+    rows
+}
+
+/// FS-01: the workspaces of others, from a step's own, which lies beside them.
+fn others(world: &World) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for kept in world.kept() {
+        let (tenant, workspace) = (kept.ancestors().nth(2).unwrap(), kept.file_name().unwrap().display());
+        let tenant = tenant.file_name().unwrap().display();
+        let ways = [
+            format!("../../../{tenant}/workspaces/{workspace}/secret"),
+            format!("dir/../../../../{tenant}/workspaces/{workspace}/made"),
+            format!("../{workspace}/secret"),
+            format!("../{workspace}"),
+            format!("{}/secret", kept.display()),
+            format!("/proc/self/root{}/secret", kept.display()),
+        ];
+        for (number, path) in ways.iter().enumerate() {
+            let all = matrix("/workspace", path, "from/file", format!("{tenant}-{number}"));
+            let way = path.replace(&*world.daemon.dir.path().to_string_lossy(), "…");
+            rows.extend(all.into_iter().map(|(act, case)| Row::refused(format!("{tenant} {act} {way}"), case)));
+        }
     }
     rows
 }

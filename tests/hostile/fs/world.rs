@@ -1,8 +1,8 @@
 //! A daemon in a setting, mounts, and what lies around them.
 
 use std::{
-    fs,
-    os::unix::fs::symlink,
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::tree::{Tree, difference, open_up, tree};
 use crate::{
-    harness::{Daemon, Ran, limited, probe},
+    harness::{Daemon, Ran, limited, palisade, probe},
     hostile::{
         settings::Setting,
         sweep::{Place, sweep},
@@ -26,6 +26,8 @@ use crate::{
 ///        mounts/secret, mounts/neighbour/secret      beside the mounts
 ///        mounts/ro                                   /ro, read-only
 ///        mounts/rw, mounts/other                     /rw and /other, writable
+/// <data>/tenants/other/workspaces/kept/secret        in a workspace of another tenant
+///        tenants/default/workspaces/kept/secret      in one of the same tenant; native code shares its worker with that
 /// ```
 pub struct World {
     pub setting: Setting,
@@ -33,6 +35,8 @@ pub struct World {
     pub root: PathBuf,
     /// What is in the secret files, each with the name of its place.
     secrets: Vec<String>,
+    /// Workspaces of others.
+    kept: Vec<PathBuf>,
     before: Tree,
     told: Vec<u8>,
     began: SystemTime,
@@ -51,14 +55,15 @@ impl World {
         let (home, began) = (tempfile::tempdir().unwrap(), SystemTime::now());
         let root = fs::canonicalize(home.path()).unwrap();
         let mut secrets = Vec::new();
-        let mut secret = |place: &str| {
-            let path = root.join(place);
+        let mut secret = |within: &Path, place: &str| {
+            let path = within.join(place);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             secrets.push(format!("canary-{}-{}", place.replace('/', "-"), random()));
             fs::write(path, secrets.last().unwrap()).unwrap();
         };
         let around = ["secret", "outside/secret", "outside/dir/secret", "outside/dir/deep/secret"];
-        around.into_iter().chain(["mounts/secret", "mounts/neighbour/secret"]).for_each(&mut secret);
+        let beside = ["mounts/secret", "mounts/neighbour/secret"];
+        around.into_iter().chain(beside).for_each(|place| secret(&root, place));
         fs::create_dir(root.join("outside/empty")).unwrap();
         symlink("dir/secret", root.join("outside/link")).unwrap();
         for mount in ["ro", "rw", "other"] {
@@ -77,8 +82,18 @@ impl World {
             })
             .concat();
         let daemon = setting.daemon(&config).await;
-        let mut world =
-            Self { setting, daemon, root, secrets, before: Tree::new(), told: Vec::new(), began, _home: home };
+        let tenants = daemon.dir.path().join("data/tenants");
+        let of_tenants: &[&str] = if setting.has_guests() { &["other", "default"] } else { &["other"] };
+        let kept: Vec<_> = of_tenants.iter().map(|tenant| tenants.join(tenant).join("workspaces/kept")).collect();
+        for kept in &kept {
+            secret(kept, "secret");
+            open_up(kept);
+            for folder in kept.ancestors().skip(1).take_while(|folder| folder.starts_with(daemon.dir.path())) {
+                fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+            }
+        }
+        let (before, told) = (Tree::new(), Vec::new());
+        let mut world = Self { setting, daemon, root, secrets, kept, before, told, began, _home: home };
         world.settle();
         world
     }
@@ -89,7 +104,14 @@ impl World {
     }
 
     fn outside(&self) -> Tree {
-        tree(&self.root, &[self.writable("rw"), self.writable("other")])
+        let mut outside = tree(&self.root, &[self.writable("rw"), self.writable("other")]);
+        outside.extend(self.kept.iter().flat_map(|kept| tree(kept, &[])));
+        outside
+    }
+
+    /// Returns the workspaces of others, on the host.
+    pub fn kept(&self) -> &[PathBuf] {
+        &self.kept
     }
 
     /// Returns the directory on the host of a mount.
@@ -153,12 +175,18 @@ impl World {
         wrong
     }
 
-    /// Searches for secrets in all that the daemon wrote: its log, its journal, its metadata.
+    /// Searches for secrets in all that the daemon wrote, its log, its metadata and its journal, that also as it is
+    /// exported, and in the memory of its workers.
     pub fn must_be_clean(&self) {
         let new = |path: &PathBuf| fs::metadata(path).is_ok_and(|data| data.modified().unwrap() >= self.began);
-        let written = files(self.daemon.dir.path()).into_iter().filter(new);
+        let ours = |path: &PathBuf| !self.kept.iter().any(|kept| path.starts_with(kept));
+        let written = files(self.daemon.dir.path()).into_iter().filter(new).filter(ours).map(Place::File);
         let told = Place::Buffer("what was told".into(), self.told.clone());
-        let swept = sweep(&self.secrets, written.map(Place::File).chain([told]));
+        let export = palisade().args(["audit", "export", "--endpoint", &self.daemon.endpoint()]).output().unwrap();
+        assert!(export.status.success(), "{}", String::from_utf8_lossy(&export.stderr));
+        let export = Place::Buffer("the journal, exported".into(), export.stdout);
+        let memory = self.daemon.children().into_iter().map(Place::Memory);
+        let swept = sweep(&self.secrets, written.chain([told, export]).chain(memory));
         assert!(swept.bytes > 10_000 && swept.hits.is_empty(), "{:?}: {:#?}", self.setting, swept.hits);
         let wrong = self.wrong();
         assert!(wrong.is_empty(), "{:?}: {}", self.setting, wrong.join("\n"));
