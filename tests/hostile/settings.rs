@@ -12,7 +12,7 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::harness::{Daemon, data_dir, palisade, root};
+use crate::harness::{Daemon, data_dir, palisade, palisade_at, root};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setting {
@@ -67,18 +67,7 @@ impl Setting {
 
     /// Returns the program to run in place of `palisade`.
     pub fn palisade(self) -> Command {
-        let command = palisade();
-        if self == Self::BothWalls {
-            return command;
-        }
-        let mut other = Command::new(link(self.name()));
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => other.env(name, value),
-                None => other.env_remove(name),
-            };
-        }
-        other
+        if self == Self::BothWalls { palisade() } else { palisade_at(&link(self.name())) }
     }
 
     /// Starts a daemon whose configuration has `extra` at its end.

@@ -35,7 +35,12 @@ pub use steps::{Ran, asked, for_tenant, limited, probe, seconds, tester, within}
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn palisade() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_palisade"));
+    palisade_at(env!("CARGO_BIN_EXE_palisade").as_ref())
+}
+
+/// Returns a command that starts another program in its place.
+pub fn palisade_at(program: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_remove("PALISADE_ENDPOINT").env_remove("PALISADE_CONFIG").env_remove("PALISADE_POLICIES");
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")) {
         command.env_remove(name);

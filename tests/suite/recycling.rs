@@ -1,4 +1,11 @@
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream};
 use nix::{
@@ -9,7 +16,7 @@ use palisade_proto::v1::{self, run_step_response::Message, step_result::Outcome}
 use serde_json::{Value, json};
 use tonic_types::StatusExt as _;
 
-use crate::harness::{Daemon, PATIENCE, Ran, eventually, probe, reason};
+use crate::harness::{Daemon, PATIENCE, Ran, data_dir, eventually, guest, palisade_at, probe, reason};
 
 /// Returns the reasons for which workers took no new steps, in order.
 fn recycled(daemon: &Daemon) -> Vec<String> {
@@ -202,4 +209,23 @@ async fn with_no_more_places_an_idle_worker_makes_room() {
         eventually("there are no more than two", || daemon.children().len() <= 2).await;
     }
     assert_eq!(recycled(&daemon), ["place", "place"]);
+}
+
+#[tokio::test]
+async fn workers_and_compilers_are_of_the_daemons_program_also_while_another_lies_in_its_place() {
+    let ours = Path::new(env!("CARGO_BIN_EXE_palisade"));
+    let folder = tempfile::tempdir_in(ours.parent().unwrap()).unwrap();
+    let (program, other, canary) =
+        (folder.path().join("palisade"), folder.path().join("other"), folder.path().join("canary"));
+    fs::hard_link(ours, &program).unwrap();
+    let extra = "[workers]\nspares = 0\n[jail]\nisolation = \"step\"\n";
+    let daemon = Daemon::launch(data_dir(), extra, palisade_at(&program)).await;
+    fs::write(&other, format!("#!/bin/sh\ntouch {}\n", canary.display())).unwrap();
+    fs::set_permissions(&other, Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&other, &program).unwrap();
+    all_succeed(&daemon, 10).await;
+    assert!(daemon.workers().len() >= 10, "each step had a worker of its own");
+    daemon.push(&fs::read(guest("liar")).unwrap()).await.unwrap();
+    assert!(!canary.exists(), "the other program was started");
+    assert!(Command::new(&program).status().unwrap().success() && canary.exists(), "it says so if it is");
 }
