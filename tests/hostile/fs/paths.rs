@@ -73,14 +73,15 @@ fn others(world: &World) -> Vec<Row> {
     for kept in world.kept() {
         let (tenant, workspace) = (kept.ancestors().nth(2).unwrap(), kept.file_name().unwrap().display());
         let tenant = tenant.file_name().unwrap().display();
-        let ways = [
+        let mut ways = vec![
             format!("../../../{tenant}/workspaces/{workspace}/secret"),
-            format!("dir/../../../../{tenant}/workspaces/{workspace}/made"),
-            format!("../{workspace}/secret"),
-            format!("../{workspace}"),
+            format!("./.././../../{tenant}/workspaces/{workspace}/made"),
             format!("{}/secret", kept.display()),
             format!("/proc/self/root{}/secret", kept.display()),
         ];
+        if tenant.to_string() == "default" {
+            ways.extend([format!("../{workspace}/secret"), format!("../{workspace}")]);
+        }
         for (number, path) in ways.iter().enumerate() {
             let all = matrix("/workspace", path, "from/file", format!("{tenant}-{number}"));
             let way = path.replace(&*world.daemon.dir.path().to_string_lossy(), "…");

@@ -112,6 +112,10 @@ async fn where_there_is_no_wall_every_oracle_sees_it() {
         assert!(Row::either("read", Value::Null).judge(&world, &read).is_some(), "{read}");
     }
     assert!(world.wrong().iter().any(|what| what.contains("a secret is found")), "{:?}", world.wrong());
+    let swept = world.swept();
+    for place in ["what was told", "the journal, exported", "journal.db"] {
+        assert!(swept.hits.iter().any(|hit| hit.place.contains(place)), "not found in {place}: {swept:#?}");
+    }
     let listed = json!({ "act": "open-directory", "at": "/rw", "path": "../../outside/dir" });
     let listed = told(&mut world, listed).await;
     assert!(Row::either("list", Value::Null).judge(&world, &listed).is_some(), "{listed}");

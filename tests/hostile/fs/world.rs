@@ -17,7 +17,7 @@ use crate::{
     harness::{Daemon, Ran, limited, palisade, probe},
     hostile::{
         settings::Setting,
-        sweep::{Place, sweep},
+        sweep::{Place, Swept, sweep},
     },
 };
 
@@ -177,7 +177,7 @@ impl World {
 
     /// Searches for secrets in all that the daemon wrote, its log, its metadata and its journal, that also as it is
     /// exported, and in the memory of its workers.
-    pub fn must_be_clean(&self) {
+    pub fn swept(&self) -> Swept {
         let new = |path: &PathBuf| fs::metadata(path).is_ok_and(|data| data.modified().unwrap() >= self.began);
         let ours = |path: &PathBuf| !self.kept.iter().any(|kept| path.starts_with(kept));
         let written = files(self.daemon.dir.path()).into_iter().filter(new).filter(ours).map(Place::File);
@@ -186,7 +186,12 @@ impl World {
         assert!(export.status.success(), "{}", String::from_utf8_lossy(&export.stderr));
         let export = Place::Buffer("the journal, exported".into(), export.stdout);
         let memory = self.daemon.children().into_iter().map(Place::Memory);
-        let swept = sweep(&self.secrets, written.chain([told, export]).chain(memory));
+        sweep(&self.secrets, written.chain([told, export]).chain(memory))
+    }
+
+    /// Nothing has come out, and nothing is as it must not be.
+    pub fn must_be_clean(&self) {
+        let swept = self.swept();
         assert!(swept.bytes > 10_000 && swept.hits.is_empty(), "{:?}: {:#?}", self.setting, swept.hits);
         let wrong = self.wrong();
         assert!(wrong.is_empty(), "{:?}: {}", self.setting, wrong.join("\n"));
