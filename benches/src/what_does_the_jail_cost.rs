@@ -210,7 +210,7 @@ struct Beside {
 impl Beside {
     fn new(place: &Place) -> anyhow::Result<Self> {
         let engine = sandbox::worker_engine(1, MEMORY_BYTES)?;
-        let runner = Arc::new(Runner::new(engine, place.artifacts().join(&place.engine), 0)?);
+        let runner = Arc::new(Runner::new(engine, place.artifacts().join(&place.engine))?);
         let (ours, other_end) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let frames = Outbox::new(UnixStream::from_std(ours)?.into_split().1);

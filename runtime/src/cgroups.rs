@@ -19,6 +19,9 @@ use std::{
 /// What a group has to be able to bound.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
+/// What keeps a group from some of the processors, if that is delegated as well.
+const PROCESSORS: &str = "cpuset";
+
 /// The daemon's own group, below the one that is delegated. systemd makes it with `DelegateSubgroup=daemon`.
 const DAEMON: &str = "daemon";
 
@@ -36,6 +39,8 @@ pub struct Groups {
     /// The delegated group.
     folder: PathBuf,
     daemon: u32,
+    /// Whether a group can be kept from some of the processors.
+    confines: bool,
     next: AtomicU64,
     /// Groups that could not be removed yet, because their process was still ending.
     left: Mutex<Vec<PathBuf>>,
@@ -62,15 +67,16 @@ impl Groups {
         let in_place = own.file_name().is_some_and(|name| name == DAEMON);
         let folder = if in_place { own.parent().unwrap_or(own) } else { own };
         let offered = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
-        let missing: Vec<_> =
-            CONTROLLERS.into_iter().filter(|one| !offered.split_whitespace().any(|c| c == *one)).collect();
+        let is_offered = |one: &str| offered.split_whitespace().any(|offered| offered == one);
+        let missing: Vec<_> = CONTROLLERS.into_iter().filter(|one| !is_offered(one)).collect();
         if !missing.is_empty() {
             return Err(format!("{} of cgroup v2 not delegated to {}", missing.join(", "), folder.display()));
         }
         if !in_place {
             move_in(folder, daemon).map_err(|e| format!("{} is not delegated: {e}", folder.display()))?;
         }
-        let all = CONTROLLERS.map(|one| format!("+{one}")).join(" ");
+        let confines = is_offered(PROCESSORS).then_some(PROCESSORS);
+        let all = CONTROLLERS.into_iter().chain(confines).map(|one| format!("+{one}")).collect::<Vec<_>>().join(" ");
         if let Err(error) = fs::write(folder.join("cgroup.subtree_control"), all) {
             if !in_place {
                 // As it was.
@@ -79,7 +85,8 @@ impl Groups {
             }
             return Err(format!("{} cannot pass controllers on: {error}", folder.display()));
         }
-        let groups = Self { folder: folder.into(), daemon, next: AtomicU64::new(1), left: Mutex::default() };
+        let (folder, confines) = (folder.into(), confines.is_some());
+        let groups = Self { folder, daemon, confines, next: AtomicU64::new(1), left: Mutex::default() };
         groups.sweep();
         Ok(groups)
     }
@@ -138,6 +145,19 @@ impl Group {
     /// Returns the group's name: the end of its path.
     pub fn name(&self) -> String {
         self.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Lets the group have what those beside it leave of the processors.
+    pub fn comes_last(&self) -> io::Result<()> {
+        fs::write(self.folder.join("cpu.idle"), "1")
+    }
+
+    /// Lets the group have these processors only, as a list with commas, if that is delegated.
+    pub fn confine(&self, processors: &str) -> io::Result<()> {
+        if !self.groups.confines {
+            return Ok(());
+        }
+        fs::write(self.folder.join("cpuset.cpus"), processors)
     }
 
     /// Sets a bound, and looks whether the kernel took it: it rounds down.

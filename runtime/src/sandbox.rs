@@ -5,7 +5,6 @@ mod compile;
 mod engine;
 mod limiter;
 mod meter;
-mod pace;
 mod run;
 mod state;
 #[cfg(test)]

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     host::{Gate, Outlet, Trees},
-    jail::{Access, Jail, JailError, NICE, Role},
+    jail::{Access, Jail, JailError, Role},
     sandbox::{self, Runner, Ways},
     step::{FIXED, StepSpec},
     wire::{self, Confinement, EVENT_WINDOW, FromWorker, Outbox, ToWorker, Wall, WireError, WorkerSetup},
@@ -42,7 +42,7 @@ pub fn work(enter: Enter) -> anyhow::Result<()> {
     let prepare = || -> anyhow::Result<_> {
         let engine = sandbox::worker_engine(setup.slots, setup.memory_bytes_max)?;
         let hash = sandbox::engine_hash()?;
-        Ok((Runner::new(engine, setup.artifacts.join(&hash), NICE)?, hash, available_parallelism()?))
+        Ok((Runner::new(engine, setup.artifacts.join(&hash))?, hash, available_parallelism()?))
     };
     // All threads and the event loop are there before the filter of system calls, which leaves no way to make more.
     let start = |prepared: anyhow::Result<_>| -> anyhow::Result<_> {

@@ -11,6 +11,7 @@ mod home;
 mod life;
 mod line;
 mod pool;
+mod precedence;
 mod process;
 mod running;
 mod steps;

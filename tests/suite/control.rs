@@ -17,7 +17,7 @@ use crate::{
 /// The user, and the group that may call, of somebody who is not the daemon's user.
 const NOBODY: u32 = 65534;
 
-fn order(action: Action, scope: &str) -> v1::ImposeHoldRequest {
+pub fn order(action: Action, scope: &str) -> v1::ImposeHoldRequest {
     v1::ImposeHoldRequest {
         action: action.into(),
         scope: scope.into(),
@@ -26,7 +26,7 @@ fn order(action: Action, scope: &str) -> v1::ImposeHoldRequest {
     }
 }
 
-async fn imposed(daemon: &Daemon, order: v1::ImposeHoldRequest) -> Result<v1::ImposeHoldResponse, Status> {
+pub async fn imposed(daemon: &Daemon, order: v1::ImposeHoldRequest) -> Result<v1::ImposeHoldResponse, Status> {
     Ok(daemon.control().impose_hold(order).await?.into_inner())
 }
 

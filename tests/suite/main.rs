@@ -32,6 +32,7 @@ mod limits;
 mod memory;
 mod overshoot;
 mod policies;
+mod precedence;
 mod recycling;
 mod requests;
 mod shutdown;

@@ -21,7 +21,7 @@ fn the_daemon_moves_aside_and_each_process_gets_a_group_with_bounds() {
     let dir = delegated("cpuset cpu io memory pids", "77\n");
     let groups = Arc::new(Groups::take(dir.path(), 77).unwrap());
     assert_eq!(read(dir.path(), "daemon/cgroup.procs"), "77");
-    assert_eq!(read(dir.path(), "cgroup.subtree_control"), "+cpu +memory +pids");
+    assert_eq!(read(dir.path(), "cgroup.subtree_control"), "+cpu +memory +pids +cpuset");
 
     let group = groups.make(1 << 30).unwrap();
     assert_eq!(group.name(), "palisade-77-1");
@@ -36,6 +36,9 @@ fn the_daemon_moves_aside_and_each_process_gets_a_group_with_bounds() {
     ] {
         assert_eq!(read(&folder, file), value, "{file}");
     }
+    group.comes_last().unwrap();
+    group.confine("0,1").unwrap();
+    assert_eq!((read(&folder, "cpu.idle"), read(&folder, "cpuset.cpus")), ("1".into(), "0,1".into()));
     assert_eq!(groups.make(1 << 30).unwrap().name(), "palisade-77-2");
 }
 

@@ -21,12 +21,14 @@ pub struct Outside {
     listener: Option<UnixListener>,
     /// The groups that the process is in.
     groups: Option<String>,
+    /// What it belongs to otherwise.
+    stat: Option<String>,
 }
 
 impl Outside {
     /// Makes and reads it.
     pub fn new(proc: &Proc) -> Self {
-        Self { listener: before::listen().ok(), groups: proc.read("cgroup").ok() }
+        Self { listener: before::listen().ok(), groups: proc.read("cgroup").ok(), stat: proc.read("stat").ok() }
     }
 }
 
@@ -47,7 +49,7 @@ pub fn before_the_filter(
     });
     vec![
         wall("descriptors", descriptors::audit(proc)),
-        wall("session", before::session()),
+        wall("session", before::session(outside.stat.as_deref())),
         wall("no-new-privs", before::no_new_privs()),
         wall("user-namespace", user),
         wall("network-namespace", network.and_then(|other| before::no_way_out(&other))),

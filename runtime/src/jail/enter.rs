@@ -1,6 +1,6 @@
 //! The jail as one ordered function, from top to bottom.
 
-use std::{io, path::PathBuf};
+use std::{fs::File, io, os::fd::AsRawFd as _, path::PathBuf};
 
 use nix::{
     sys::{
@@ -8,7 +8,7 @@ use nix::{
         resource::{Resource, getrlimit, setrlimit},
         signal::{SigHandler, Signal, signal},
     },
-    unistd,
+    unistd::{self, Pid},
 };
 use rustix::fs::{Access as Permission, access};
 
@@ -108,12 +108,12 @@ pub fn enter(jail: &Jail, prepare: &mut dyn FnMut(), start: &mut dyn FnMut()) ->
     descriptors::audit(&proc).map_err(JailError::Inherited)?;
     prepare();
 
-    // Not the parent's terminal, and no program that could give a privilege back.
-    let _ = unistd::setsid(); // fails for a session leader, which is what is wanted
+    // Not the daemon's terminal, and no program that could give a privilege back.
+    leave_terminal();
     let _ = prctl::set_no_new_privs();
-    // Behind the daemon, who answers everybody. Where sessions are scheduled as groups, the group has a place of its own.
+    // Behind the daemon, who answers everybody. For that it stays in the daemon's session: the kernel may schedule sessions
+    // as groups, and then nothing of this counts between two of them.
     let _ = rustix::process::nice(NICE);
-    let _ = proc.write("autogroup", &NICE.to_string());
 
     // A root directory, a network and a user of its own. A container runtime may forbid them: then the walls are
     // reported missing, and the operator decides.
@@ -166,4 +166,13 @@ fn reach(jail: &Jail) -> Result<(), JailError> {
         })?;
     }
     Ok(())
+}
+
+/// Has no terminal any more, and gets no signal from one.
+fn leave_terminal() {
+    let _ = unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0)); // fails for a session leader, who leads a group as well
+    if let Ok(terminal) = File::open("/dev/tty") {
+        // SAFETY: takes no argument.
+        unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCNOTTY) };
+    }
 }

@@ -10,8 +10,6 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use super::pace::Pace;
-
 /// Why a step's future was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
@@ -19,8 +17,7 @@ pub enum Stopped {
     Cancelled,
 }
 
-/// Runs `step` until it ends, `timeout` is over or `cancel` is cancelled, at the worker's `pace`. Returns how it ended, and
-/// its processor time.
+/// Runs `step` until it ends, `timeout` is over or `cancel` is cancelled. Returns how it ended, and its processor time.
 ///
 /// A guest that computes yields every `FIXED.yield_fuel`; each yield is a poll of this future, and so a look at the
 /// clock. One that waits in a host call is woken by the timer.
@@ -28,11 +25,10 @@ pub async fn metered<T>(
     step: impl Future<Output = T>,
     timeout: Duration,
     cancel: &CancellationToken,
-    pace: &Pace,
 ) -> (Result<T, Stopped>, Duration) {
     let deadline = Instant::now() + timeout;
     let (step, timer, cancelled) = (pin!(step), pin!(sleep_until(deadline)), pin!(cancel.cancelled()));
-    Metered { step, deadline, timer, cancelled, pace, cpu_time: Duration::ZERO }.await
+    Metered { step, deadline, timer, cancelled, cpu_time: Duration::ZERO }.await
 }
 
 struct Metered<'a, 'c, F> {
@@ -40,7 +36,6 @@ struct Metered<'a, 'c, F> {
     deadline: Instant,
     timer: Pin<&'a mut Sleep>,
     cancelled: Pin<&'a mut WaitForCancellationFuture<'c>>,
-    pace: &'a Pace,
     cpu_time: Duration,
 }
 
@@ -57,9 +52,7 @@ impl<T, F: Future<Output = T>> Future for Metered<'_, '_, F> {
         }
         let before = thread_time();
         let polled = this.step.as_mut().poll(context);
-        let used = thread_time().saturating_sub(before);
-        this.cpu_time += used;
-        this.pace.used(used);
+        this.cpu_time += thread_time().saturating_sub(before);
         if let Poll::Ready(ended) = polled {
             return Poll::Ready((Ok(ended), this.cpu_time));
         }

@@ -17,7 +17,6 @@ use wasmtime_wasi_http::FieldMapError;
 
 use super::{
     meter::{Stopped, metered},
-    pace::Pace,
     state::{StepState, Ways},
     turn::Turn,
 };
@@ -38,7 +37,6 @@ pub struct Runner {
     linker: Linker<StepState>,
     artifacts: PathBuf,
     components: Mutex<HashMap<Digest, (Linked, Instant)>>,
-    pace: Pace,
 }
 
 /// A component, linked and its export found.
@@ -63,10 +61,10 @@ enum Ended {
 }
 
 impl Runner {
-    /// Returns a runner of the artifacts below `artifacts`, on threads with this nice value.
-    pub fn new(engine: Engine, artifacts: PathBuf, nice: i32) -> wasmtime::Result<Self> {
+    /// Returns a runner of the artifacts below `artifacts`.
+    pub fn new(engine: Engine, artifacts: PathBuf) -> wasmtime::Result<Self> {
         let linker = host::linker(&engine)?;
-        Ok(Self { engine, linker, artifacts, components: Mutex::default(), pace: Pace::new(nice) })
+        Ok(Self { engine, linker, artifacts, components: Mutex::default() })
     }
 
     /// Runs `spec` to its end. Never fails: whatever goes wrong is an outcome.
@@ -85,7 +83,7 @@ impl Runner {
             stdio.finish().await;
             ended
         };
-        let (ended, cpu_time) = metered(call, Duration::from_millis(limits.timeout_ms), cancel, &self.pace).await;
+        let (ended, cpu_time) = metered(call, Duration::from_millis(limits.timeout_ms), cancel).await;
 
         let state = store.data();
         usage.fuel = limits.fuel - store.get_fuel().unwrap_or(0).min(limits.fuel);

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::{
     checks::lacking,
     pool::WorkerError,
+    precedence::Precedence,
     process::{Process, Spawner},
     running::Running,
     steps::{Received, Steps},
@@ -195,8 +196,10 @@ impl Drop for Unsent<'_> {
 
 impl Started {
     /// Moves frames until the worker is done, dies, hangs or breaks the rules; then ends it and its steps.
-    pub async fn tend(self, wear: &Wear, stop: CancellationToken, retired: impl Fn()) -> End {
+    pub async fn tend(self, wear: &Wear, precedence: &Precedence, stop: CancellationToken, retired: impl Fn()) -> End {
         let Self { worker, process, reader } = self;
+        let counted = process.by_ref();
+        let counted = counted.map(|process| precedence.count(worker.tenant.clone(), process, worker.steps.clone()));
         let (steps, pid) = (&worker.steps, process.id());
         let mut reading = std::pin::pin!(read(reader, steps));
         let mut flushing = std::pin::pin!(worker.frames.flush());
@@ -216,6 +219,9 @@ impl Started {
                 () = stop.cancelled() => break (Ok(End::Stopped), None),
                 () = steps.drained() => break (Ok(End::Retired), None),
                 () = &mut wearing, if !worn => worn = true,
+                () = steps.hurried() => if let Some(counted) = &counted {
+                    counted.hurry();
+                },
                 reason = steps.retired(), if !told => {
                     told = true;
                     tell(reason);
@@ -227,6 +233,7 @@ impl Started {
         }
         steps.close();
         worker.frames.close();
+        drop(counted);
         let gone = process.end().await;
         let end = match end {
             Ok(end) => {

@@ -1,5 +1,7 @@
 //! The workers: which of them runs a step, and who takes the place of one that goes.
 
+mod claims;
+
 use std::{
     any::Any,
     collections::{HashMap, HashSet},
@@ -15,10 +17,12 @@ use tokio::{sync::OnceCell, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
+use self::claims::{Claim, Room};
 use super::{
     backoff::Backoff,
     home::{Home, Whose},
     life::{self, Changed, End, Hello, State, Worker},
+    precedence::Precedence,
     process::Spawner,
     running::Running,
     wear::{Reason, Wear},
@@ -55,6 +59,7 @@ struct Pool {
     /// Of the worker that was started last.
     walls: Mutex<Vec<Wall>>,
     places: Mutex<Places>,
+    precedence: Precedence,
     next_step: AtomicU64,
     /// Cancelled: every worker ends.
     stop: CancellationToken,
@@ -117,6 +122,8 @@ impl Workers {
     ) -> Self {
         let stop = CancellationToken::new();
         let (places, next_step, guard) = (Mutex::default(), AtomicU64::new(1), stop.clone().drop_guard());
+        let precedence = Precedence::new();
+        tokio::spawn(precedence.clone().watch(stop.clone()));
         Self(Arc::new(Pool {
             spawner,
             settings,
@@ -125,6 +132,7 @@ impl Workers {
             changed,
             walls: Mutex::default(),
             places,
+            precedence,
             next_step,
             stop,
             _stop: guard,
@@ -247,13 +255,14 @@ impl Pool {
         worker.hello.walls.clone_into(&mut self.walls.lock().unwrap_or_else(PoisonError::into_inner));
         room.taken_by(worker.clone());
         let (pool, stop, tended) = (Arc::downgrade(self), self.stop.clone(), worker.clone());
+        let precedence = self.precedence.clone();
         tokio::spawn(async move {
             let replace = || {
                 if let Some(pool) = pool.upgrade() {
                     pool.refill(&tended.tenant);
                 }
             };
-            let end = started.tend(&wear, stop, replace).await;
+            let end = started.tend(&wear, &precedence, stop, replace).await;
             if let Some(pool) = pool.upgrade() {
                 pool.ended(&tended, end);
             }
@@ -372,46 +381,5 @@ impl Places {
     /// one.
     fn count(&self) -> usize {
         self.starting + self.alive.iter().filter(|worker| !worker.steps.leaves()).count()
-    }
-}
-
-/// A worker that is being started, as far as the count of all goes.
-struct Room {
-    pool: Arc<Pool>,
-    spare: bool,
-}
-
-impl Room {
-    fn taken_by(self, worker: Arc<Worker>) {
-        self.pool.places().alive.push(worker);
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let mut places = self.pool.places();
-        if self.spare {
-            places.starting_spares -= 1;
-        } else {
-            places.starting -= 1;
-        }
-    }
-}
-
-/// A home for which a worker is looked for. Without one it is forgotten again.
-struct Claim<'a> {
-    pool: &'a Pool,
-    home: &'a Home,
-    place: &'a Place,
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        let mut places = self.pool.places();
-        if self.place.get().is_some() {
-            places.homes.entry(self.home.clone()).or_insert_with(|| self.place.clone());
-        } else if places.homes.get(self.home).is_some_and(|place| Arc::ptr_eq(place, self.place)) {
-            places.homes.remove(self.home);
-        }
     }
 }

@@ -64,8 +64,14 @@ pub struct Process {
     child: Child,
     confinement: Confinement,
     last_words: JoinHandle<String>,
-    /// Removed with this, when the process is gone.
-    _group: Option<Group>,
+    /// Removed when the process is gone.
+    group: Option<Arc<Group>>,
+}
+
+/// What the kernel knows a process by, while it runs.
+pub struct ProcessRef {
+    pub id: u32,
+    pub group: Option<Arc<Group>>,
 }
 
 impl Spawner {
@@ -97,7 +103,7 @@ impl Spawner {
         };
         let named = group.as_ref().map(Group::name).map_err(String::clone);
         let confinement = Confinement { daemon: std::process::id(), user: self.confining.user, group: named };
-        Ok((Process { child, confinement, last_words, _group: group.ok() }, UnixStream::from_std(ours)?))
+        Ok((Process { child, confinement, last_words, group: group.ok().map(Arc::new) }, UnixStream::from_std(ours)?))
     }
 }
 
@@ -105,6 +111,11 @@ impl Process {
     /// Returns the process id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Returns what the kernel knows it by, while it runs.
+    pub fn by_ref(&self) -> Option<ProcessRef> {
+        Some(ProcessRef { id: self.id()?, group: self.group.clone() })
     }
 
     /// Returns what it has to be told of its jail.

@@ -33,6 +33,8 @@ pub enum Reason {
     Idle,
     /// Another home needed its place.
     Place,
+    /// Its tenant comes first again, and it cannot.
+    Precedence,
     /// It was there for one step.
     Isolation,
 }
@@ -47,6 +49,7 @@ impl Reason {
             Self::Suspicion => "suspicion",
             Self::Idle => "idle",
             Self::Place => "place",
+            Self::Precedence => "precedence",
             Self::Isolation => "isolation",
         }
     }

@@ -37,10 +37,19 @@ const NOWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// What a service manager's own filter answers where it leaves no network: `RestrictAddressFamilies=`.
 const NO_FAMILY: i32 = libc::EAFNOSUPPORT;
 
-pub fn session() -> Found {
+pub fn session(stat: Option<&str>) -> Found {
     match prctl::get_pdeathsig() {
-        Ok(Some(Signal::SIGKILL)) => Ok("dies with the daemon".into()),
-        other => Err(format!("parent-death signal is {other:?}")),
+        Ok(Some(Signal::SIGKILL)) => {}
+        other => return Err(format!("parent-death signal is {other:?}")),
+    }
+    // Behind the name: state, parent, process group, session, terminal.
+    let fields = stat.and_then(|stat| stat.rsplit_once(") ")).map(|(_, rest)| rest.split(' ').collect::<Vec<_>>());
+    match fields.as_deref() {
+        Some([_, _, group, _, "0", ..]) if *group == process::id().to_string() => {
+            Ok("dies with the daemon, has no terminal".into())
+        }
+        Some([_, _, group, _, terminal, ..]) => Err(format!("process group {group}, terminal {terminal}")),
+        _ => Err("its process group and terminal are not known".into()),
     }
 }
 

@@ -25,7 +25,6 @@ pub const CALLS: &[Call] = &[
     only(libc::SYS_process_madvise, "giving memory of many slots back at once", &[&[IsInt(0, PIDFD_SELF)]]),
     any(libc::SYS_rt_sigprocmask, "abort"),
     any(libc::SYS_rt_sigreturn, "return from a trap handler"),
-    only(libc::SYS_sched_setattr, "short or long slices of the processor, for the own thread", &[&[IsInt(0, 0)]]),
     any(libc::SYS_sigaltstack, "stacks of trap handlers"),
     only(libc::SYS_tgkill, "abort signals itself", &[&[OwnProcess(0)]]),
     // The socket and the event loop.

@@ -1,0 +1,148 @@
+//! Who computes first: a tenant that computes much leaves processors to the others, and gets them back.
+
+use std::fs;
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity},
+    unistd::Pid,
+};
+use palisade_proto::v1::{self, hold::Action, run_step_response::Message};
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
+use tonic::Streaming;
+
+use crate::{
+    control::{imposed, order},
+    harness::{Daemon, PATIENCE, eventually, for_tenant, limited, probe, seconds},
+};
+
+/// How the kernel runs a process: whether all its threads have what others leave only, and on which processors.
+#[derive(Debug, PartialEq)]
+struct Placed {
+    last: bool,
+    processors: CpuSet,
+}
+
+fn placed(process: i32) -> Option<Placed> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
+    let threads: Vec<_> =
+        tasks.map(|task| task.unwrap().file_name().to_str().unwrap().parse::<i32>().unwrap()).collect();
+    // SAFETY: takes a number.
+    let last: Vec<_> = threads.iter().map(|id| unsafe { libc::sched_getscheduler(*id) } == libc::SCHED_IDLE).collect();
+    let processors: Vec<_> = threads.iter().filter_map(|id| sched_getaffinity(Pid::from_raw(*id)).ok()).collect();
+    let alike = last.iter().all(|one| *one == last[0]) && processors.iter().all(|one| *one == processors[0]);
+    alike.then(|| Placed { last: last[0], processors: processors[0] })
+}
+
+fn own() -> CpuSet {
+    sched_getaffinity(Pid::from_raw(0)).unwrap()
+}
+
+fn count(set: &CpuSet) -> usize {
+    (0..CpuSet::count()).filter(|at| set.is_set(*at).unwrap()).count()
+}
+
+/// All but one, where there are several.
+fn is_confined(placed: &Placed) -> bool {
+    placed.last && count(&placed.processors) == (count(&own()) - 1).max(1)
+}
+
+async fn two_tenants() -> Daemon {
+    let own = nix::unistd::getuid();
+    let tenant = |name| format!("[[tenant]]\nname = \"{name}\"\ncallers = [\"unix:{own}\"]\n");
+    Daemon::with(&format!("[workers]\nspares = 0\n{}{}", tenant("greedy"), tenant("modest"))).await
+}
+
+/// As many steps of the greedy one as are much on this node.
+async fn spin(daemon: &Daemon) -> Vec<(String, Streaming<v1::RunStepResponse>)> {
+    let mut spinning = Vec::new();
+    for _ in 0..=count(&own()) / 4 {
+        spinning.push(spins(daemon).await);
+    }
+    spinning
+}
+
+/// A step of the greedy one that computes until it is stopped.
+async fn spins(daemon: &Daemon) -> (String, Streaming<v1::RunStepResponse>) {
+    let limits = v1::StepLimits { timeout: seconds(300), fuel: Some(1_000_000_000_000), ..Default::default() };
+    let request = for_tenant("greedy", limited(probe(json!(["spin"])), limits));
+    let mut stream = daemon.steps().run_step(request).await.unwrap().into_inner();
+    let Some(Message::Accepted(accepted)) = stream.message().await.unwrap().unwrap().message else { panic!() };
+    (accepted.step, stream)
+}
+
+/// Runs short steps, one after another, until `holds`.
+async fn until(daemon: &Daemon, tenant: &str, what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        runs(daemon, tenant).await;
+        tokio::time::sleep(Duration::from_millis(100)).await; // it is modest
+    }
+}
+
+async fn runs(daemon: &Daemon, tenant: &str) {
+    let ran = daemon.run(for_tenant(tenant, probe(json!([{ "output": 10 }])))).await.unwrap();
+    assert_eq!(ran.outcome(), v1::step_result::Outcome::Succeeded);
+}
+
+/// The worker of a tenant that was started last.
+fn worker_of(daemon: &Daemon, tenant: &str) -> i32 {
+    let log = daemon.log();
+    let lines = log.lines().filter(|line| line.contains("\"worker ready\""));
+    let mut fields = lines.map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"].clone());
+    fields.rfind(|fields| fields["tenant"] == tenant).unwrap()["pid"].as_i64().unwrap() as i32
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_computes_much_comes_last_while_another_runs_steps_and_first_after_it_computed_little() {
+    let daemon = two_tenants().await;
+    let spinning = spin(&daemon).await;
+    runs(&daemon, "modest").await;
+    let (greedy, modest) = (worker_of(&daemon, "greedy"), worker_of(&daemon, "modest"));
+    until(&daemon, "modest", "it comes last", || placed(greedy).is_some_and(|placed| is_confined(&placed))).await;
+    let first = Placed { last: false, processors: own() };
+    assert_eq!(placed(modest), Some(first));
+
+    for (step, _stream) in &spinning {
+        imposed(&daemon, order(Action::Kill, step)).await.unwrap();
+    }
+    until(&daemon, "greedy", "it has another worker", || worker_of(&daemon, "greedy") != greedy).await;
+    runs(&daemon, "greedy").await;
+    assert_eq!(placed(worker_of(&daemon, "greedy")), Some(Placed { last: false, processors: own() }));
+    assert!(daemon.log().contains("\"reason\":\"precedence\""));
+    eventually("the first has gone", || !daemon.children().contains(&greedy)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_alone_has_all_processors_however_much_it_computes() {
+    let daemon = two_tenants().await;
+    let _spinning = spin(&daemon).await;
+    let greedy = worker_of(&daemon, "greedy");
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        runs(&daemon, "greedy").await;
+        assert_eq!(placed(greedy), Some(Placed { last: false, processors: own() }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_of_who_comes_last_gives_it_the_processor_that_is_kept_for_others_for_a_moment() {
+    let daemon = two_tenants().await;
+    let _spinning = spin(&daemon).await;
+    let greedy = worker_of(&daemon, "greedy");
+    let confined = || placed(greedy).is_some_and(|placed| is_confined(&placed));
+    // The moment may be over before it is seen, on a machine that is busy.
+    for _attempt in 0..10 {
+        let (step, _too) = spins(&daemon).await;
+        until(&daemon, "modest", "it comes last, also after a kill", confined).await;
+        let before = placed(greedy).unwrap();
+        imposed(&daemon, order(Action::Kill, &step)).await.unwrap();
+        let given = placed(greedy).unwrap();
+        if count(&own()) == 1 || (given.last && count(&given.processors) == 1 && given != before) {
+            until(&daemon, "modest", "it is kept from it again", confined).await;
+            return;
+        }
+    }
+    panic!("it was never given the processor");
+}
