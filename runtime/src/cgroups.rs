@@ -100,7 +100,7 @@ impl Groups {
         let group = Group { groups: self.clone(), folder };
         group.bound("memory.max", memory_bytes)?;
         group.bound("pids.max", TASKS_MAX.into())?;
-        fs::write(group.folder.join("cpu.weight"), CPU_WEIGHT.to_string())?;
+        group.comes_as_others()?;
         // A process that is out of memory must not go on elsewhere; a kernel without swap has no such file.
         let _ = fs::write(group.folder.join("memory.swap.max"), "0");
         Ok(group)
@@ -150,6 +150,13 @@ impl Group {
     /// Lets the group have what those beside it leave of the processors.
     pub fn comes_last(&self) -> io::Result<()> {
         fs::write(self.folder.join("cpu.idle"), "1")
+    }
+
+    /// Lets the group have its share of the processors.
+    pub fn comes_as_others(&self) -> io::Result<()> {
+        // The weight of a group that comes last is not its own, and cannot be changed. Linux before 5.15 has no such groups.
+        let _ = fs::write(self.folder.join("cpu.idle"), "0");
+        fs::write(self.folder.join("cpu.weight"), CPU_WEIGHT.to_string())
     }
 
     /// Lets the group have these processors only, as a list with commas, if that is delegated.

@@ -1,6 +1,7 @@
 mod beginning;
 mod containing;
 mod stopping;
+pub mod times;
 
 use std::fs;
 

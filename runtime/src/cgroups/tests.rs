@@ -39,6 +39,9 @@ fn the_daemon_moves_aside_and_each_process_gets_a_group_with_bounds() {
     group.comes_last().unwrap();
     group.confine("0,1").unwrap();
     assert_eq!((read(&folder, "cpu.idle"), read(&folder, "cpuset.cpus")), ("1".into(), "0,1".into()));
+    fs::write(folder.join("cpu.weight"), "100").unwrap(); // which the kernel makes of it
+    group.comes_as_others().unwrap();
+    assert_eq!((read(&folder, "cpu.idle"), read(&folder, "cpu.weight")), ("0".into(), "50".into()));
     assert_eq!(groups.make(1 << 30).unwrap().name(), "palisade-77-2");
 }
 

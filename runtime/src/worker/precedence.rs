@@ -27,9 +27,6 @@ use crate::step::Name;
 /// How often is looked at who computed how much.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long a worker that has to stop a step has the processor that is kept for others.
-const HURRY: Duration = Duration::from_millis(100);
-
 /// The workers of a node, by what their guests compute.
 #[derive(Clone)]
 pub struct Precedence(Arc<Mutex<State>>);
@@ -51,7 +48,8 @@ struct Computing {
     steps: Arc<Steps>,
     used: Duration,
     rank: Rank,
-    hurried: Option<Instant>,
+    /// It comes on soon, last or not: it has to stop a step.
+    hurried: bool,
 }
 
 /// A worker that counts until this is dropped, which has to be before its process is waited for: the number of one that is
@@ -74,8 +72,8 @@ impl Precedence {
         let mut state = self.state();
         let number = state.next;
         state.next += 1;
-        state.workers.push(Computing { number, tenant, process, steps, used, rank: Rank::First, hurried: None });
-        state.place(Instant::now());
+        state.workers.push(Computing { number, tenant, process, steps, used, rank: Rank::First, hurried: false });
+        state.place();
         Counted { precedence: self.clone(), number }
     }
 
@@ -104,20 +102,21 @@ impl State {
         for (tenant, last) in self.ranks.look(now) {
             info!(%tenant, last, "whether a tenant computes much has changed");
         }
-        self.place(now);
+        self.place();
     }
 
-    /// Gives each worker its tenant's rank.
-    fn place(&mut self, now: Instant) {
+    /// Gives each worker its tenant's rank, but lets one come on soon that was told to stop a step: those who wait for the
+    /// same processors, and whoever comes before them, would keep it from that until it counts as hung. One that is late for
+    /// another reason has to wait: guests can see to that.
+    fn place(&mut self) {
         let Self { processors, ranks, workers, warned, .. } = self;
         for worker in workers {
             let rank = ranks.of(&worker.tenant);
-            let over = worker.hurried.is_some_and(|since| now.saturating_duration_since(since) >= HURRY);
-            if rank == worker.rank && !over {
+            let hurried = rank != Rank::First && worker.steps.is_pressed();
+            if (rank, hurried) == (worker.rank, worker.hurried) {
                 continue;
             }
-            worker.hurried = None;
-            if let Err(error) = processors.give(&worker.process, worker.rank, rank) {
+            if let Err(error) = processors.give(&worker.process, rank, hurried) {
                 let denied = matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound);
                 if denied && !std::mem::replace(warned, true) {
                     warn!(%error, "workers of tenants that compute much cannot come last: others wait for them");
@@ -128,7 +127,7 @@ impl State {
                 // Nothing takes it back that needs no privilege: a new one comes first.
                 worker.steps.retire(Reason::Precedence);
             }
-            worker.rank = rank;
+            (worker.rank, worker.hurried) = (rank, hurried);
         }
     }
 }
@@ -143,16 +142,9 @@ impl Computing {
 }
 
 impl Counted {
-    /// Lets the worker come on soon that comes last: it has to stop a step. Those who wait for their processors would keep
-    /// it from that.
+    /// Lets the worker come on now that has to stop a step, and not when it is looked next.
     pub fn hurry(&self) {
-        let mut state = self.precedence.state();
-        let State { processors, workers, .. } = &mut *state;
-        let own = workers.iter_mut().find(|worker| worker.number == self.number);
-        if let Some(worker) = own.filter(|worker| worker.rank == Rank::LastConfined) {
-            worker.hurried = Some(Instant::now());
-            let _ = processors.give_kept(&worker.process); // fails if it is gone
-        }
+        self.precedence.state().place();
     }
 }
 

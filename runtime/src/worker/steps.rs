@@ -63,7 +63,7 @@ pub struct Steps {
     /// Something changed that somebody here waits for.
     changed: Notify,
     /// A step was told to stop that has little time for it.
-    hurried: Notify,
+    pressed: Notify,
 }
 
 struct Table {
@@ -94,7 +94,7 @@ impl Steps {
     pub fn new(most: u64) -> Self {
         let (entries, used) = (HashMap::new(), Instant::now());
         let table = Table { entries, left: most, requests: 0, strays: 0, taking: Taking::Steps, used, look: None };
-        Self { table: Mutex::new(table), changed: Notify::new(), hurried: Notify::new() }
+        Self { table: Mutex::new(table), changed: Notify::new(), pressed: Notify::new() }
     }
 
     /// Registers a step before it is sent to the worker, or gives back what it holds: the worker takes no more, or does
@@ -268,14 +268,19 @@ impl Steps {
         let Ok(entry) = table.entry(step) else { return };
         entry.ends_within(bound);
         self.changed.notify_waiters();
-        if bound < GRACE {
-            self.hurried.notify_one();
+        if entry.pressed {
+            self.pressed.notify_one();
         }
     }
 
     /// Returns once a step was told to stop that has less time for it than others.
-    pub async fn hurried(&self) {
-        self.hurried.notified().await;
+    pub async fn pressed(&self) {
+        self.pressed.notified().await;
+    }
+
+    /// Returns whether such a step has not ended yet.
+    pub fn is_pressed(&self) -> bool {
+        self.table().entries.values().any(|entry| entry.pressed)
     }
 
     /// Returns a step that should have ended, once there is one.

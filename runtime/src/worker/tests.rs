@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     backoff::{Backoff, GOOD},
-    steps::{Received, Steps, Violation},
+    steps::{GRACE, Received, Steps, Violation},
     wear::Reason,
 };
 use crate::{
@@ -308,6 +308,18 @@ async fn a_step_that_is_to_end_within_a_bound_is_overdue_after_it_and_not_before
     assert_eq!(overdue, 2);
     assert!((bound..bound * 20).contains(&start.elapsed()), "{:?}", start.elapsed());
     steps.lose_all(Some(2), "a test");
+}
+
+#[test]
+fn a_worker_is_pressed_until_the_step_has_ended_that_has_less_time_to_stop_than_others() {
+    let steps = steps();
+    let (_held, _other) = (begin(&steps), add(&steps, 2, None).unwrap());
+    steps.ends_within(1, GRACE);
+    assert!(!steps.is_pressed(), "its caller went away");
+    steps.ends_within(1, GRACE / 4);
+    assert!(steps.is_pressed(), "a hold stops it");
+    steps.done(1, Outcome::Exited { code: 0 }, Usage::default()).unwrap();
+    assert!(!steps.is_pressed(), "the other one runs");
 }
 
 #[tokio::test]

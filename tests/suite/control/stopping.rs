@@ -18,20 +18,17 @@ use tokio::{
 };
 use tonic::Streaming;
 
-use super::{imposed, lift, listed, order};
+use super::{
+    imposed, lift, listed, order,
+    times::{BOUND, STOPS, Times, answer, in_time, took},
+};
 use crate::harness::{
     Daemon, PATIENCE, asked, eventually, limited, probe, seconds,
     upstream::{Piece, Reply, Upstream},
 };
 
-/// Stops of each kind.
-const STOPS: usize = 200;
-
 /// Of these so many run at once.
 const AT_ONCE: usize = 10;
-
-/// 99 of 100 stops take no longer, but for what the machine itself takes to answer at all meanwhile.
-const BOUND: Duration = Duration::from_millis(50);
 
 pub const ALL: &str = "permit (principal, action, resource);";
 
@@ -64,17 +61,6 @@ impl Step {
     }
 }
 
-fn took(time: Option<&prost_types::Duration>) -> Duration {
-    Duration::try_from(*time.unwrap()).unwrap()
-}
-
-/// How long stops took until what they stopped ran no more; and how long answers took for which nothing is to be done.
-#[derive(Default)]
-struct Times {
-    stops: Vec<Duration>,
-    answers: Vec<Duration>,
-}
-
 /// Kills 200 steps that do `acts`, each as soon as it `runs`: all in their time, but for one in a hundred. The machine may
 /// be busy with other tests: then it is measured again.
 async fn are_killed_in_time(daemon: &Daemon, acts: Value, runs: impl AsyncFn(usize)) {
@@ -102,9 +88,7 @@ async fn kills(daemon: &Daemon, acts: &Value, before: usize, runs: &impl AsyncFn
         }
         runs(before + (round + 1) * AT_ONCE).await;
         for step in steps {
-            let asked = Instant::now();
-            daemon.system().get_server_info(v1::GetServerInfoRequest {}).await.unwrap();
-            times.answers.push(asked.elapsed());
+            times.answers.push(answer(daemon).await);
             let killed = imposed(daemon, order(Action::Kill, &step.name)).await.unwrap();
             let evidence = killed.evidence.unwrap();
             assert_eq!(evidence.steps.iter().map(|stopped| &stopped.step).collect::<Vec<_>>(), [&step.name]);
@@ -117,16 +101,6 @@ async fn kills(daemon: &Daemon, acts: &Value, before: usize, runs: &impl AsyncFn
         }
     }
     times
-}
-
-/// Returns how long 99 of 100 took, if that is too long, and answers.
-fn in_time(Times { mut stops, mut answers }: Times) -> Result<(), (Duration, Duration)> {
-    stops.sort();
-    answers.sort();
-    let p99 = |times: &[Duration]| times[times.len() * 99 / 100];
-    let (median, stop, answer) = (stops[stops.len() / 2], p99(&stops), p99(&answers));
-    println!("{} stops: median {median:?}, 99 of 100 within {stop:?}; answers within {answer:?}", stops.len());
-    (stop <= BOUND + answer).then_some(()).ok_or((stop, answer))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,7 +42,11 @@ pub const CALLS: &[Call] = &[
     any(libc::SYS_rt_sigreturn, "return from a signal"),
     any(libc::SYS_sched_getaffinity, "how many threads make sense"),
     any(libc::SYS_sched_setaffinity, "keeping a processor from workers that compute much"),
-    only(libc::SYS_sched_setscheduler, "workers that compute much come last", &[&[IsInt(1, libc::SCHED_IDLE)]]),
+    only(
+        libc::SYS_sched_setscheduler,
+        "workers that compute much come last, but not while they have to stop a step",
+        &[&[IsInt(1, libc::SCHED_IDLE)], &[IsInt(1, libc::SCHED_OTHER)]],
+    ),
     any(libc::SYS_sched_yield, "locks"),
     any(libc::SYS_set_robust_list, "start of a thread"),
     any(libc::SYS_sigaltstack, "start of a thread"),

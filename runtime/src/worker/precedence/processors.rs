@@ -19,6 +19,15 @@ pub struct Processors {
     others: Set,
 }
 
+/// The kernel's classes of threads.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+enum Class {
+    Usual = libc::SCHED_OTHER,
+    /// Runs where nobody else of its group wants to.
+    Idle = libc::SCHED_IDLE,
+}
+
 /// Some of the processors, and what control groups call them.
 struct Set {
     mask: CpuSet,
@@ -41,21 +50,20 @@ impl Processors {
         self.all.list.split(',').count()
     }
 
-    /// Tells the kernel that a worker comes otherwise than until now. None that came last comes first again, since threads
-    /// need a privilege for that.
-    pub fn give(&self, process: &ProcessRef, before: Rank, now: Rank) -> io::Result<()> {
-        if before == Rank::First {
-            match &process.group {
-                Some(group) => group.comes_last()?,
-                None => threads(process.id)?.into_iter().try_for_each(comes_last)?,
-            }
+    /// Tells the kernel when a worker comes that came last, or will. One that is hurried has the processor that is kept
+    /// for others, and comes before others again if this process may do that.
+    pub fn give(&self, process: &ProcessRef, rank: Rank, hurried: bool) -> io::Result<()> {
+        if hurried {
+            let _ = set_class(process, Class::Usual); // threads need a privilege for that
+        } else if rank != Rank::First {
+            set_class(process, Class::Idle)?;
         }
-        (if now == Rank::LastConfined { &self.others } else { &self.all }).give(process)
-    }
-
-    /// Moves a worker to the processor that is kept for others.
-    pub fn give_kept(&self, process: &ProcessRef) -> io::Result<()> {
-        self.kept.give(process)
+        let processors = match rank {
+            Rank::First | Rank::Last => &self.all,
+            Rank::LastConfined if hurried => &self.kept,
+            Rank::LastConfined => &self.others,
+        };
+        processors.give(process)
     }
 }
 
@@ -88,11 +96,18 @@ fn threads(process: u32) -> io::Result<Vec<Pid>> {
     fs::read_dir(format!("/proc/{process}/task"))?.map(|entry| number(&entry?.file_name().to_string_lossy())).collect()
 }
 
-/// Lets a thread run where nobody else of its group wants to.
-fn comes_last(thread: Pid) -> io::Result<()> {
+fn set_class(process: &ProcessRef, class: Class) -> io::Result<()> {
+    match (&process.group, class) {
+        (Some(group), Class::Usual) => group.comes_as_others(),
+        (Some(group), Class::Idle) => group.comes_last(),
+        (None, _) => threads(process.id)?.into_iter().try_for_each(|id| schedule(id, class)),
+    }
+}
+
+fn schedule(thread: Pid, class: Class) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: reads the parameters during the call.
-    match unsafe { libc::sched_setscheduler(thread.as_raw(), libc::SCHED_IDLE, &raw const parameters) } {
+    match unsafe { libc::sched_setscheduler(thread.as_raw(), class as i32, &raw const parameters) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
