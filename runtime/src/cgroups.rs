@@ -159,11 +159,13 @@ impl Group {
         fs::write(self.folder.join("cpu.weight"), CPU_WEIGHT.to_string())
     }
 
-    /// Lets the group have these processors only, as a list with commas, if that is delegated.
+    /// Returns whether it is delegated to say which processors the group has.
+    pub fn confines(&self) -> bool {
+        self.groups.confines
+    }
+
+    /// Lets the group have these processors only, as a list with commas.
     pub fn confine(&self, processors: &str) -> io::Result<()> {
-        if !self.groups.confines {
-            return Ok(());
-        }
         fs::write(self.folder.join("cpuset.cpus"), processors)
     }
 

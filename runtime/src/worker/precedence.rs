@@ -8,7 +8,6 @@ mod processors;
 mod ranks;
 
 use std::{
-    io::ErrorKind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -47,9 +46,10 @@ struct Computing {
     process: ProcessRef,
     steps: Arc<Steps>,
     used: Duration,
-    rank: Rank,
-    /// It comes on soon, last or not: it has to stop a step.
-    hurried: bool,
+    /// What it was given. Nothing is known of one for which that failed.
+    given: Option<Rank>,
+    /// Whether it comes before those who come last.
+    first: bool,
 }
 
 /// A worker that counts until this is dropped, which has to be before its process is waited for: the number of one that is
@@ -72,7 +72,7 @@ impl Precedence {
         let mut state = self.state();
         let number = state.next;
         state.next += 1;
-        state.workers.push(Computing { number, tenant, process, steps, used, rank: Rank::First, hurried: false });
+        state.workers.push(Computing { number, tenant, process, steps, used, given: Some(Rank::First), first: true });
         state.place();
         Counted { precedence: self.clone(), number }
     }
@@ -84,7 +84,7 @@ impl Precedence {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                now = ticks.tick() => self.state().look(now.into_std()),
+                _ = ticks.tick() => self.state().look(Instant::now()),
             }
         }
     }
@@ -105,29 +105,30 @@ impl State {
         self.place();
     }
 
-    /// Gives each worker its tenant's rank, but lets one come on soon that was told to stop a step: those who wait for the
-    /// same processors, and whoever comes before them, would keep it from that until it counts as hung. One that is late for
-    /// another reason has to wait: guests can see to that.
+    /// Gives each worker its tenant's rank. One that was told to stop a step comes first until it has: those who wait for the
+    /// same processors, and whoever comes before them, would keep it from that until it counts as hung. One that is late
+    /// for another reason waits: guests can see to that.
     fn place(&mut self) {
         let Self { processors, ranks, workers, warned, .. } = self;
         for worker in workers {
             let rank = ranks.of(&worker.tenant);
-            let hurried = rank != Rank::First && worker.steps.is_pressed();
-            if (rank, hurried) == (worker.rank, worker.hurried) {
-                continue;
+            let now = if worker.steps.is_pressed() { Rank::First } else { rank };
+            if worker.given != Some(now) {
+                (worker.given, worker.first) = match processors.give(&worker.process, now) {
+                    Ok(first) => (Some(now), first),
+                    Err(error) => {
+                        let gone = error.raw_os_error() == Some(libc::ESRCH);
+                        if !gone && !std::mem::replace(warned, true) {
+                            warn!(%error, "workers of tenants that compute much cannot come last: others wait for them");
+                        }
+                        (None, false)
+                    }
+                };
             }
-            if let Err(error) = processors.give(&worker.process, rank, hurried) {
-                let denied = matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound);
-                if denied && !std::mem::replace(warned, true) {
-                    warn!(%error, "workers of tenants that compute much cannot come last: others wait for them");
-                }
-                continue;
-            }
-            if rank == Rank::First {
+            if rank == Rank::First && !worker.first {
                 // Nothing takes it back that needs no privilege: a new one comes first.
                 worker.steps.retire(Reason::Precedence);
             }
-            (worker.rank, worker.hurried) = (rank, hurried);
         }
     }
 }

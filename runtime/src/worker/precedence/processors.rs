@@ -50,20 +50,19 @@ impl Processors {
         self.all.list.split(',').count()
     }
 
-    /// Tells the kernel when a worker comes that came last, or will. One that is hurried has the processor that is kept
-    /// for others, and comes before others again if this process may do that.
-    pub fn give(&self, process: &ProcessRef, rank: Rank, hurried: bool) -> io::Result<()> {
-        if hurried {
-            let _ = set_class(process, Class::Usual); // threads need a privilege for that
-        } else if rank != Rank::First {
-            set_class(process, Class::Idle)?;
-        }
-        let processors = match rank {
-            Rank::First | Rank::Last => &self.all,
-            Rank::LastConfined if hurried => &self.kept,
-            Rank::LastConfined => &self.others,
+    /// Tells the kernel when a worker comes. Returns whether it comes first: threads that came last need a privilege for
+    /// that.
+    pub fn give(&self, process: &ProcessRef, rank: Rank) -> io::Result<bool> {
+        let first = match rank {
+            Rank::First => set_class(process, Class::Usual).is_ok(),
+            Rank::Last | Rank::LastConfined => set_class(process, Class::Idle).map(|()| false)?,
         };
-        processors.give(process)
+        if rank == Rank::First && !first {
+            // It leaves those at once who want the others. Then it may go wherever a processor is idle.
+            self.kept.give(process)?;
+        }
+        (if rank == Rank::LastConfined { &self.others } else { &self.all }).give(process)?;
+        Ok(first)
     }
 }
 
@@ -78,8 +77,8 @@ impl Set {
 
     fn give(&self, process: &ProcessRef) -> io::Result<()> {
         match &process.group {
-            Some(group) => group.confine(&self.list),
-            None => threads(process.id)?.into_iter().try_for_each(|id| Ok(sched_setaffinity(id, &self.mask)?)),
+            Some(group) if group.confines() => group.confine(&self.list),
+            _ => threads(process.id)?.into_iter().try_for_each(|id| Ok(sched_setaffinity(id, &self.mask)?)),
         }
     }
 }

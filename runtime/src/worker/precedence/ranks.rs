@@ -74,11 +74,13 @@ impl Ranks {
 
     /// Judges what was used until now, and returns the tenants for which it has changed whether they come last.
     pub fn look(&mut self, now: Instant) -> Vec<(Name, bool)> {
-        let passed = now.saturating_duration_since(self.looked);
+        let passed = now.saturating_duration_since(self.looked).as_secs_f64() / MEMORY.as_secs_f64();
         self.looked = now;
-        let kept = (-passed.as_secs_f64() / MEMORY.as_secs_f64()).exp();
+        let kept = (-passed).exp();
+        // Of what was used since a look that was long ago, a part is forgotten as well.
+        let counted = if passed > 0.0 { (1.0 - kept) / passed } else { 1.0 };
         self.tenants.retain(|_, tenant| {
-            tenant.lately = tenant.lately * kept + tenant.used.as_secs_f64();
+            tenant.lately = tenant.lately * kept + tenant.used.as_secs_f64() * counted;
             if tenant.used >= ANY {
                 tenant.active = now;
             }

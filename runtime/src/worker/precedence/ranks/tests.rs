@@ -79,6 +79,19 @@ fn who_computes_much_by_turns_comes_last_all_the_time() {
 }
 
 #[test]
+fn a_look_that_comes_late_judges_as_many_that_come_in_time() {
+    let mut node = Node::of(2);
+    for _ in 0..10 {
+        for (tenant, part) in [("a", 0.2), ("b", 0.3)] {
+            node.ranks.used(&name(tenant), Duration::from_secs(3).mul_f64(part));
+        }
+        node.now += Duration::from_secs(3);
+        node.ranks.look(node.now);
+    }
+    assert_eq!(node.of_all(["a", "b"]), [Rank::First, Rank::LastConfined]);
+}
+
+#[test]
 fn who_went_is_forgotten() {
     let mut node = Node::of(2);
     node.pass(5, &[("a", 0.02), ("b", 1.0)]);
