@@ -4,6 +4,7 @@ use std::fs;
 
 use nix::{
     sched::{CpuSet, sched_getaffinity},
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use palisade_proto::v1::{self, hold::Action, run_step_response::Message};
@@ -77,7 +78,11 @@ async fn spin(daemon: &Daemon) -> Vec<(String, Streaming<v1::RunStepResponse>)> 
 
 /// A step of the greedy one that computes until it is stopped.
 async fn spins(daemon: &Daemon) -> (String, Streaming<v1::RunStepResponse>) {
-    let limits = v1::StepLimits { timeout: seconds(300), fuel: Some(1_000_000_000_000), ..Default::default() };
+    spins_for(daemon, 300).await
+}
+
+async fn spins_for(daemon: &Daemon, timeout: i64) -> (String, Streaming<v1::RunStepResponse>) {
+    let limits = v1::StepLimits { timeout: seconds(timeout), fuel: Some(1_000_000_000_000), ..Default::default() };
     let request = for_tenant("greedy", limited(probe(json!(["spin"])), limits));
     let mut stream = daemon.steps().run_step(request).await.unwrap().into_inner();
     let Some(Message::Accepted(accepted)) = stream.message().await.unwrap().unwrap().message else { panic!() };
@@ -171,4 +176,36 @@ async fn a_worker_that_comes_last_comes_first_while_it_has_to_stop_a_step_for_a_
         }
     }
     panic!("it never came first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_comes_last_comes_first_when_it_is_late_to_end_a_step_and_not_before() {
+    let daemon = two_tenants().await;
+    let _spinning = spin(&daemon).await;
+    let greedy = worker_of(&daemon, "greedy");
+    let confined = || placed(greedy).is_some_and(|placed| is_confined(&placed));
+    until(&daemon, "modest", "it comes last", confined).await;
+
+    let asked = Instant::now();
+    let (_, late) = spins_for(&daemon, 1).await;
+    // As one that gets no processor.
+    kill(Pid::from_raw(greedy), Signal::SIGSTOP).unwrap();
+    let hurried = Placed { last: !may_come_first(), processors: own() };
+    while placed(greedy).as_ref() != Some(&hurried) {
+        assert!(asked.elapsed() < PATIENCE, "it never came first");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Its deadline, and half of what it may be late.
+    assert!(asked.elapsed() > Duration::from_secs(2), "after {:?}", asked.elapsed());
+    kill(Pid::from_raw(greedy), Signal::SIGCONT).unwrap();
+    assert_eq!(ended(late).await, v1::step_result::Outcome::LimitExceeded);
+    until(&daemon, "modest", "it comes last again", confined).await;
+}
+
+async fn ended(mut stream: Streaming<v1::RunStepResponse>) -> v1::step_result::Outcome {
+    loop {
+        if let Message::Result(result) = stream.message().await.unwrap().unwrap().message.unwrap() {
+            return result.outcome();
+        }
+    }
 }

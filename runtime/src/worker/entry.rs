@@ -34,8 +34,6 @@ pub struct Entry {
     begun: bool,
     /// It was told to stop.
     told: bool,
-    /// It has less time for that than others.
-    pub pressed: bool,
     since: Instant,
     /// The worker is killed if the step has not ended by then.
     pub overdue: Instant,
@@ -63,7 +61,6 @@ impl Entry {
             stdio_bytes: 0,
             begun: false,
             told: false,
-            pressed: false,
             since,
             overdue: since + Duration::from_millis(limits.timeout_ms) + GRACE,
             _holds: holds,
@@ -142,7 +139,6 @@ impl Entry {
     /// The step is told to stop, and ends within `bound`, or its worker does.
     pub fn ends_within(&mut self, bound: Duration) {
         self.told = true;
-        self.pressed |= bound < GRACE;
         self.overdue = self.overdue.min(Instant::now() + bound);
     }
 

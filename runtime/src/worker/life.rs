@@ -219,7 +219,7 @@ impl Started {
                 () = stop.cancelled() => break (Ok(End::Stopped), None),
                 () = steps.drained() => break (Ok(End::Retired), None),
                 () = &mut wearing, if !worn => worn = true,
-                () = steps.pressed() => if let Some(counted) = &counted {
+                () = steps.hurries() => if let Some(counted) = &counted {
                     counted.hurry();
                 },
                 reason = steps.retired(), if !told => {

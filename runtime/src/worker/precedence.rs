@@ -73,7 +73,7 @@ impl Precedence {
         let number = state.next;
         state.next += 1;
         state.workers.push(Computing { number, tenant, process, steps, used, given: Some(Rank::First), first: true });
-        state.place();
+        state.place(Instant::now());
         Counted { precedence: self.clone(), number }
     }
 
@@ -102,20 +102,20 @@ impl State {
         for (tenant, last) in self.ranks.look(now) {
             info!(%tenant, last, "whether a tenant computes much has changed");
         }
-        self.place();
+        self.place(now);
     }
 
-    /// Gives each worker its tenant's rank. One that was told to stop a step comes first until it has: those who wait for the
-    /// same processors, and whoever comes before them, would keep it from that until it counts as hung. One that is late
-    /// for another reason waits: guests can see to that.
-    fn place(&mut self) {
+    /// Gives each worker its tenant's rank. One that has little time to end a step comes first until it has: those who wait
+    /// for the same processors, and whoever comes before them, would keep it from that until it counts as hung. After a
+    /// hold that is at once, after a deadline late: guests that could be in a hurry all the time would always come first.
+    fn place(&mut self, now: Instant) {
         let Self { processors, ranks, workers, warned, .. } = self;
         for worker in workers {
             let rank = ranks.of(&worker.tenant);
-            let now = if worker.steps.is_pressed() { Rank::First } else { rank };
-            if worker.given != Some(now) {
-                (worker.given, worker.first) = match processors.give(&worker.process, now) {
-                    Ok(first) => (Some(now), first),
+            let given = if worker.steps.in_a_hurry(now) { Rank::First } else { rank };
+            if worker.given != Some(given) {
+                (worker.given, worker.first) = match processors.give(&worker.process, given) {
+                    Ok(first) => (Some(given), first),
                     Err(error) => {
                         let gone = error.raw_os_error() == Some(libc::ESRCH);
                         if !gone && !std::mem::replace(warned, true) {
@@ -145,7 +145,7 @@ impl Computing {
 impl Counted {
     /// Lets the worker come on now that has to stop a step, and not when it is looked next.
     pub fn hurry(&self) {
-        self.precedence.state().place();
+        self.precedence.state().place(Instant::now());
     }
 }
 

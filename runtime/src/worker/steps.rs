@@ -23,6 +23,9 @@ use crate::step::{Call, Event, Failure, Outcome, Piece, StepLimits, Usage};
 /// How much later than its deadline or its cancellation a step may end before its worker counts as hung.
 pub const GRACE: Duration = Duration::from_secs(2);
 
+/// Who has less time than this to end a step is in a hurry.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// Frames of one HTTP request that can come after its end: of both bodies what was on its way, in the smallest pieces.
 const STRAYS_MAX: u64 = 4_096;
 
@@ -62,8 +65,8 @@ pub struct Steps {
     table: Mutex<Table>,
     /// Something changed that somebody here waits for.
     changed: Notify,
-    /// A step was told to stop that has little time for it.
-    pressed: Notify,
+    /// A step was told to stop within less than that.
+    hurries: Notify,
 }
 
 struct Table {
@@ -94,7 +97,7 @@ impl Steps {
     pub fn new(most: u64) -> Self {
         let (entries, used) = (HashMap::new(), Instant::now());
         let table = Table { entries, left: most, requests: 0, strays: 0, taking: Taking::Steps, used, look: None };
-        Self { table: Mutex::new(table), changed: Notify::new(), pressed: Notify::new() }
+        Self { table: Mutex::new(table), changed: Notify::new(), hurries: Notify::new() }
     }
 
     /// Registers a step before it is sent to the worker, or gives back what it holds: the worker takes no more, or does
@@ -268,19 +271,19 @@ impl Steps {
         let Ok(entry) = table.entry(step) else { return };
         entry.ends_within(bound);
         self.changed.notify_waiters();
-        if entry.pressed {
-            self.pressed.notify_one();
+        if bound < HURRY {
+            self.hurries.notify_one();
         }
     }
 
-    /// Returns once a step was told to stop that has less time for it than others.
-    pub async fn pressed(&self) {
-        self.pressed.notified().await;
+    /// Returns once a step was told to stop that has little time for it.
+    pub async fn hurries(&self) {
+        self.hurries.notified().await;
     }
 
-    /// Returns whether such a step has not ended yet.
-    pub fn is_pressed(&self) -> bool {
-        self.table().entries.values().any(|entry| entry.pressed)
+    /// Returns whether a step has little time left until its worker counts as hung, at `now`.
+    pub fn in_a_hurry(&self, now: Instant) -> bool {
+        self.table().entries.values().any(|entry| entry.overdue < now + HURRY)
     }
 
     /// Returns a step that should have ended, once there is one.

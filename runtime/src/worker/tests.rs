@@ -311,15 +311,20 @@ async fn a_step_that_is_to_end_within_a_bound_is_overdue_after_it_and_not_before
 }
 
 #[test]
-fn a_worker_is_pressed_until_the_step_has_ended_that_has_less_time_to_stop_than_others() {
+fn a_worker_is_in_a_hurry_while_a_step_has_little_time_until_it_counts_as_hung() {
     let steps = steps();
     let (_held, _other) = (begin(&steps), add(&steps, 2, None).unwrap());
+    let now = Instant::now();
+    assert!(!steps.in_a_hurry(now));
+    let deadline = now + Duration::from_millis(LIMITS.timeout_ms);
+    assert!(!steps.in_a_hurry(deadline), "it may just be in time");
+    assert!(steps.in_a_hurry(deadline + GRACE), "it is late");
     steps.ends_within(1, GRACE);
-    assert!(!steps.is_pressed(), "its caller went away");
+    assert!(!steps.in_a_hurry(now), "its caller went away");
     steps.ends_within(1, GRACE / 4);
-    assert!(steps.is_pressed(), "a hold stops it");
+    assert!(steps.in_a_hurry(now), "a hold stops it");
     steps.done(1, Outcome::Exited { code: 0 }, Usage::default()).unwrap();
-    assert!(!steps.is_pressed(), "the other one runs");
+    assert!(!steps.in_a_hurry(now), "the other one runs");
 }
 
 #[tokio::test]
