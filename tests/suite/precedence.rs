@@ -81,6 +81,7 @@ async fn spins(daemon: &Daemon) -> (String, Streaming<v1::RunStepResponse>) {
     spins_for(daemon, 300).await
 }
 
+/// The same, for so many seconds at most. It says when it begins.
 async fn spins_for(daemon: &Daemon, timeout: i64) -> (String, Streaming<v1::RunStepResponse>) {
     let limits = v1::StepLimits { timeout: seconds(timeout), fuel: Some(1_000_000_000_000), ..Default::default() };
     let acts = json!([{ "log": { "message": "running", "count": 1 } }, "spin"]);
@@ -191,7 +192,7 @@ async fn a_worker_that_comes_last_comes_first_when_it_is_late_to_end_a_step_and_
     for _attempt in 0..10 {
         let asked = Instant::now();
         let (_, mut late) = spins_for(&daemon, 2).await;
-        if begins(&mut late).await.is_err() {
+        if says(&mut late).await.is_err() {
             continue;
         }
         // As one that gets no processor any more.
@@ -204,15 +205,15 @@ async fn a_worker_that_comes_last_comes_first_when_it_is_late_to_end_a_step_and_
         // Its deadline, and half of what it may be late.
         assert!(asked.elapsed() > Duration::from_secs(3), "after {:?}", asked.elapsed());
         kill(Pid::from_raw(greedy), Signal::SIGCONT).unwrap();
-        assert_eq!(begins(&mut late).await, Err(v1::step_result::Outcome::LimitExceeded));
+        assert_eq!(says(&mut late).await, Err(v1::step_result::Outcome::LimitExceeded));
         until(&daemon, "modest", "it comes last again", confined).await;
         return;
     }
     panic!("it never began");
 }
 
-/// Waits until a step says that it runs, or has ended.
-async fn begins(step: &mut Streaming<v1::RunStepResponse>) -> Result<(), v1::step_result::Outcome> {
+/// Waits until a step says something, or returns how it ended.
+async fn says(step: &mut Streaming<v1::RunStepResponse>) -> Result<(), v1::step_result::Outcome> {
     loop {
         match step.message().await.unwrap().unwrap().message.unwrap() {
             Message::Event(_) => return Ok(()),

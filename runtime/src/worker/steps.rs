@@ -23,7 +23,7 @@ use crate::step::{Call, Event, Failure, Outcome, Piece, StepLimits, Usage};
 /// How much later than its deadline or its cancellation a step may end before its worker counts as hung.
 pub const GRACE: Duration = Duration::from_secs(2);
 
-/// Who has less time than this to end a step is in a hurry.
+/// A worker that has less time than this to end a step is in a hurry: after a deadline, when half of the grace is over.
 const HURRY: Duration = Duration::from_secs(1);
 
 /// Frames of one HTTP request that can come after its end: of both bodies what was on its way, in the smallest pieces.
@@ -65,7 +65,7 @@ pub struct Steps {
     table: Mutex<Table>,
     /// Something changed that somebody here waits for.
     changed: Notify,
-    /// A step was told to stop within less than that.
+    /// A step was told to stop that has little time for it.
     hurries: Notify,
 }
 
